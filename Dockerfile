@@ -1,0 +1,23 @@
+# syntax=docker/dockerfile:1
+FROM python:3.12-slim
+
+RUN useradd --system --uid 50000 --create-home muara \
+    && install --directory --owner muara --group muara /opt/muara /var/lib/muara
+USER muara
+WORKDIR /opt/muara
+
+# The lock file alone first: a change of code does not install everything again.
+COPY requirements/run.txt requirements/run.txt
+RUN python -m venv .venv \
+    && .venv/bin/pip install --no-cache-dir uv \
+    && .venv/bin/uv pip install --no-cache --requirements requirements/run.txt
+
+# Never into an image: secrets, residents' data, the machine's own environment, history.
+COPY --exclude=.env --exclude=var --exclude=.venv --exclude=.git . .
+RUN .venv/bin/uv pip install --no-cache --no-deps --no-build-isolation --editable .
+
+ENV PATH=/opt/muara/.venv/bin:$PATH \
+    MUARA_HOME=/var/lib/muara \
+    AIRFLOW_HOME=/var/lib/muara/airflow
+VOLUME /var/lib/muara
+CMD ["muara", "--help"]

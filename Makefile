@@ -1,0 +1,68 @@
+# Muara. `make night` is all a newcomer needs: a whole city's night, from nothing.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RESIDENTS ?= 356629
+SEED ?= 1
+unexport PYTHONDONTWRITEBYTECODE
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/run.done: requirements/run.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Muara needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.12 …"; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/run.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.done: $(VENV)/run.done requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/dev.txt
+	@touch $@
+
+setup: $(VENV)/run.done  ## install what running needs into .venv
+
+night: setup  ## a whole night through Airflow, on the sample city; again: the next night
+	@$(BIN)/muara city build --if-missing --residents $(RESIDENTS) --seed $(SEED)
+	@$(BIN)/muara night
+
+tomorrow: setup  ## advance the sample city by one day
+	@$(BIN)/muara city tomorrow
+
+up: setup  ## start Airflow (scheduler and UI) on this machine
+	@$(BIN)/python -m dags.local up
+
+down:  ## stop what `make up` started
+	@$(BIN)/python -m dags.local down
+
+check: $(VENV)/dev.done  ## lint, types, layers, definitions, documentation
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/muara check
+	$(BIN)/python docs/generate.py --check
+
+servers: $(VENV)/dev.done
+	@sh tests/install-servers.sh
+
+test: servers  ## everything, with real servers and the whole city once
+	$(BIN)/python -m pytest
+
+fast: $(VENV)/dev.done  ## unit, spec and property tests only
+	$(BIN)/python -m pytest tests/unit tests/spec tests/property
+
+bench: setup  ## build, stages and the whole night, as a table
+	$(BIN)/python benchmarks/night.py
+
+lock: $(VENV)/run.done  ## resolve requirements again
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 requirements/run.in -o requirements/run.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
+
+clean:  ## forget the sample city and its warehouse
+	rm -rf var
+
+.PHONY: help setup night tomorrow up down check servers test fast bench lock clean

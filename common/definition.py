@@ -1,0 +1,213 @@
+"""Source definitions: one `connectors/<source>/source.yml` per agency system.
+
+A definition says what to read, from where, how rows are keyed and what each column is called and
+means here. It is data: readers know nothing of any agency.
+"""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from common.errors import DefinitionError
+from common.settings import Settings
+
+NAME = r"^[a-z][a-z0-9_]*$"
+Name = Annotated[str, Field(pattern=NAME, max_length=40)]
+ColumnType = Literal["text", "integer", "decimal", "date", "timestamp", "boolean", "json"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(Strict):
+    """One column of a stream.
+
+    `values` maps every code the source may send to ours; `codes` names a list of `ref.code` whose
+    codes are allowed; anything else is quarantined, never guessed. `empty` lists what this source
+    writes for "nothing". `formats` are strptime formats where the source does not write ISO 8601.
+    `decimal_comma` reads 1.234,56.
+    """
+
+    name: Name
+    type: ColumnType = "text"
+    required: bool = False
+    values: dict[str, str] | None = None
+    codes: str | None = None
+    empty: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    decimal_comma: bool = False
+    note: str | None = None
+
+    @field_validator("empty", "formats", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return tuple(map(str, value)) if isinstance(value, list) else value
+
+
+class SqlAccess(Strict):
+    reader: Literal["sql"]
+    table: str
+
+
+class RestAccess(Strict):
+    """Open311 GeoReport v2: `path` answers a JSON array; pages until an empty one."""
+
+    reader: Literal["rest"]
+    path: str
+    page_size: int = Field(500, ge=1, le=5000)
+    parameters: dict[str, str] = {}
+
+
+class FilesAccess(Strict):
+    """Delimited files below a folder; `pattern` is a glob relative to it."""
+
+    reader: Literal["files"]
+    pattern: str
+    encoding: str = "utf-8"
+    separator: str = Field(",", min_length=1, max_length=1)
+
+
+Access = Annotated[SqlAccess | RestAccess | FilesAccess, Field(discriminator="reader")]
+
+
+def _unique(columns: dict[str, Column]) -> dict[str, Column]:
+    names = [column.name for column in columns.values()]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two columns are both named {', '.join(twice)}")
+    return columns
+
+
+class Stream(Strict):
+    """One table, endpoint or file family of a source."""
+
+    name: Name
+    title: str
+    connection: Name
+    read: Access
+    strategy: Literal["snapshot", "files"]
+    key: tuple[Name, ...] = Field(min_length=1)
+    columns: Annotated[dict[str, Column], Field(min_length=1), AfterValidator(_unique)]
+    ignore: dict[str, str] = Field({}, description="column → why it is out of scope")
+    max_deleted_share: float = Field(0.05, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Stream":
+        faults = []
+        names = {column.name for column in self.columns.values()}
+        if missing := [part for part in self.key if part not in names]:
+            faults.append(f"key names no column: {', '.join(missing)}")
+        if both := sorted(set(self.columns) & set(self.ignore)):
+            faults.append(f"both read and ignored: {', '.join(both)}")
+        if (self.strategy == "files") != (self.read.reader == "files"):
+            faults.append("strategy `files` goes with reader `files`, and only with it")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """Our column names, in the order of the definition."""
+        return [column.name for column in self.columns.values()]
+
+
+class Contact(Strict):
+    unit: str
+    email: str
+
+
+class Source(Strict):
+    """One agency system."""
+
+    name: Name
+    title: str
+    agency: Name = Field(description="owner, a code of the profile's agency list")
+    assumed: str | None = Field(None, description="what of its shape is our assumption")
+    contact: Contact
+    schedule: str = Field("0 1 * * *", description="cron, in the city's time zone")
+    pool_slots: int = Field(1, ge=1, le=16, description="simultaneous reads the system bears")
+    streams: tuple[Stream, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _streams_unique(self) -> "Source":
+        names = [stream.name for stream in self.streams]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two streams are both named {', '.join(twice)}")
+        return self
+
+    def stream(self, name: str) -> Stream:
+        """Raises DefinitionError when the source has no such stream."""
+        for stream in self.streams:
+            if stream.name == name:
+                return stream
+        known = ", ".join(stream.name for stream in self.streams)
+        raise DefinitionError(
+            f"no stream named {name}", where=self.name, next_step=f"use one of: {known}"
+        )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the resolved definition, frozen with every batch."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_sources(settings: Settings) -> dict[str, Source]:
+    """All definitions by name. Raises DefinitionError naming every fault of every file at once."""
+    sources, faults = {}, []
+    for path in sorted(settings.connectors.glob("*/source.yml")):
+        try:
+            source = Source.model_validate(yaml.safe_load(path.read_text()))
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            line = f" line {mark.line + 1}" if mark else ""
+            faults.append(f"{path.parent.name}/source.yml{line}: not readable as YAML")
+            continue
+        except ValidationError as error:
+            faults += [
+                f"{path.parent.name}/source.yml {_place(fault['loc'])}: {fault['msg']}"
+                for fault in error.errors(include_input=False, include_url=False)
+            ]
+            continue
+        if source.name != path.parent.name:
+            faults.append(f"{path.parent.name}/source.yml name: must equal its folder's name")
+        sources[source.name] = source
+    if faults:
+        raise DefinitionError(
+            f"{len(faults)} fault(s) in source definitions:\n  - " + "\n  - ".join(faults),
+            next_step="correct the lines named, then run `muara check`.",
+        )
+    return sources
+
+
+def load_source(settings: Settings, name: str) -> Source:
+    """One definition. Raises DefinitionError when it is unknown or any definition is wrong."""
+    sources = load_sources(settings)
+    if name not in sources:
+        raise DefinitionError(
+            f"no source named {name}", next_step=f"use one of: {', '.join(sources)}"
+        )
+    return sources[name]
+
+
+def _place(location: tuple[Any, ...]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def folder_of(settings: Settings, source: Source) -> Path:
+    """The folder that holds this source's definition."""
+    return settings.connectors / source.name

@@ -1,0 +1,115 @@
+"""Every failure a user can meet, in one tree.
+
+    MuaraError (1)
+    ├── DefinitionError (3)      a source definition, contract or setting is wrong; all faults listed
+    ├── SourceError
+    │   ├── SourceUnavailable (4)   down, refused, timed out, HTTP 5xx; transient: retried
+    │   ├── SourceDenied (5)        wrong password, no right to read
+    │   ├── SourceShapeChanged (6)  a table, column or endpoint is gone
+    │   └── SourceMalformed (7)     invalid JSON, half-written or unreadable file
+    ├── BatchStopped
+    │   ├── TooManyDeletions (8)    kill-switch: too much of a stream vanished at once
+    │   ├── TooFewRows (8)          an expectation on the volume of the batch failed
+    │   └── Imbalance (9)           extracted rows and their homes do not add up
+    ├── WarehouseBusy (10)       the writer's lock was not free in time
+    ├── WarehouseFault (11)      the catalog or its tables are not as the schema home says
+    └── ExtractFault (12)        a delivered file does not match its manifest
+
+A message says what, where (source, stream, file, row, column) and what to do next, never a value
+of a row. `transient` is a property of the class: only those are retried.
+"""
+
+
+class MuaraError(Exception):
+    """Base of all our errors: `what` happened, `where`, and what to do `next`."""
+
+    exit_code = 1
+    transient = False
+
+    def __init__(self, what: str, *, where: str = "", next_step: str = "") -> None:
+        self.what, self.where, self.next_step = what, where, next_step
+        parts = [f"{where}: {what}" if where else what]
+        if next_step:
+            parts.append(f"Next: {next_step}")
+        super().__init__(" ".join(parts))
+
+    @property
+    def code(self) -> str:
+        """The class name: stable, free of data, fit for the ledger and for JSON output."""
+        return type(self).__name__
+
+
+class DefinitionError(MuaraError):
+    """One or more definitions are wrong. Raised while loading them, with every fault at once."""
+
+    exit_code = 3
+
+
+class SourceError(MuaraError):
+    """A legacy system did not give what its definition says."""
+
+
+class SourceUnavailable(SourceError):
+    """The system does not answer. Raised while connecting or reading; retried."""
+
+    exit_code = 4
+    transient = True
+
+
+class SourceDenied(SourceError):
+    """The system answers and refuses our credentials or rights."""
+
+    exit_code = 5
+
+
+class SourceShapeChanged(SourceError):
+    """A table, column or endpoint named in the definition is not there."""
+
+    exit_code = 6
+
+
+class SourceMalformed(SourceError):
+    """What arrived cannot be read: invalid JSON, an undecodable or half-written file."""
+
+    exit_code = 7
+
+
+class BatchStopped(MuaraError):
+    """The batch was read but must not be committed. Nothing of it is in the warehouse."""
+
+
+class TooManyDeletions(BatchStopped):
+    """More of a stream vanished at once than its definition allows (the kill-switch)."""
+
+    exit_code = 8
+
+
+class TooFewRows(BatchStopped):
+    """A critical expectation on the batch as a whole failed."""
+
+    exit_code = 8
+
+
+class Imbalance(BatchStopped):
+    """The law `extracted = inserted + updated + unchanged + quarantined + excluded` is broken."""
+
+    exit_code = 9
+
+
+class WarehouseBusy(MuaraError):
+    """Another writer held the lock for longer than `lock_timeout_seconds`."""
+
+    exit_code = 10
+    transient = True
+
+
+class WarehouseFault(MuaraError):
+    """The catalog and the schema home disagree, or the lake is not set up."""
+
+    exit_code = 11
+
+
+class ExtractFault(MuaraError):
+    """A published or delivered file is missing or does not match its manifest."""
+
+    exit_code = 12

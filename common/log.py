@@ -1,0 +1,53 @@
+"""Structured logs: JSON lines in `<home>/logs/muara.log`, one event per line, never a row's value.
+
+Events carry counts, names of sources, streams, rules and files, row numbers and surrogates.
+`stage` events mark where a batch is, so that progress (and the kill tests) can see it.
+"""
+
+import json
+import logging
+import logging.handlers
+from collections.abc import Callable
+
+import structlog
+
+from common.settings import Settings
+
+log = structlog.get_logger("muara")
+_listeners: list[Callable[[str, dict], None]] = []
+
+
+def configure(settings: Settings) -> None:
+    """Send our events to the log file. Call once per process; calling again is harmless."""
+    folder = settings.home / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger("muara")
+    path = str(folder / "muara.log")
+    if not any(getattr(handler, "baseFilename", None) == path for handler in logger.handlers):
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+        logger.addHandler(logging.handlers.WatchedFileHandler(path))
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    structlog.configure(
+        processors=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=json.dumps),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def stage(name: str, **where: object) -> None:
+    """Mark that a batch has reached `name` (pulled, staged, validated, written, committed, …)."""
+    log.info("stage", stage=name, **where)
+    for listener in _listeners:
+        listener(name, where)
+
+
+def on_stage(listener: Callable[[str, dict], None]) -> None:
+    """Call `listener(stage, where)` at every stage mark: progress bars, kill drills."""
+    _listeners.append(listener)

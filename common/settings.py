@@ -1,0 +1,78 @@
+"""Typed settings, from the environment (`MUARA_…`) or `muara.toml` in the working directory."""
+
+import secrets
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Where things live and how much the machine may be used."""
+
+    model_config = SettingsConfigDict(env_prefix="MUARA_", toml_file="muara.toml", extra="forbid")
+
+    home: Path = Field(ROOT / "var", description="everything generated lives here")
+    profile: Path = Field(ROOT / "profiles" / "kota_cirebon", description="the city's own data")
+    connectors: Path = Field(ROOT / "connectors", description="one folder per agency system")
+    expectations: Path = Field(ROOT / "expectations", description="the rules, one file per source")
+    contracts: Path = Field(ROOT / "warehouse" / "contracts", description="one file per agency")
+    timezone: str = "Asia/Jakarta"
+    today: date | None = Field(None, description="overrides the clock, for tests and re-runs")
+    memory_limit: str = Field("1200MB", description="DuckDB's memory for one stream")
+    threads: int = 2
+    batch_rows: int = Field(50_000, description="rows a reader holds at a time")
+    lock_timeout_seconds: float = 600
+    connect_timeout_seconds: int = 10
+    statement_timeout_seconds: int = 600
+    retries: int = 2
+    retry_delay_seconds: float = 30
+    snapshots_kept_days: int = 7
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def model_post_init(self, _: object) -> None:
+        self.home = self.home.resolve()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+    @cached_property
+    def pseudonym_key(self) -> str:
+        """The secret that keys every surrogate, made once, readable by the owner only.
+
+        Losing it makes every surrogate meaningless; leaking it makes them guessable.
+        """
+        path = self.home / "secrets" / "pseudonym.key"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fresh = path.with_name(f".{secrets.token_hex(4)}")
+            fresh.touch(mode=0o600)
+            fresh.write_text(secrets.token_hex(32))
+            try:
+                path.hardlink_to(fresh)
+            except FileExistsError:
+                pass
+            finally:
+                fresh.unlink()
+        return path.read_text()

@@ -1,0 +1,98 @@
+"""Delimited files that agencies drop into a folder. Outcome per file, by the hash of its bytes.
+
+A file whose bytes were loaded before is not read again. A file is read whole or not at all; the
+original bytes are kept under their hash before anything is parsed.
+"""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+from pyarrow import csv
+
+from common.errors import MuaraError, SourceMalformed, SourceShapeChanged, SourceUnavailable
+from connectors.readers.pull import FileOutcome, Piece, Pull, require_columns
+
+
+def read(pull: Pull) -> Iterator[Piece]:
+    """Yields the rows of every new file, one piece per file, and notes every file's outcome.
+
+    A file that cannot be read is noted as failed and skipped; the others go on (whoever loads the
+    batch reports the failed ones). Raises SourceUnavailable when the folder is not there.
+    """
+    folder = Path(unquote(urlsplit(pull.url).path))
+    if not folder.is_dir():
+        raise SourceUnavailable(
+            "the drop folder is not there",
+            where=pull.where,
+            next_step=f"check the path of connection {pull.stream.connection} and its mount.",
+        )
+    for path in sorted(folder.glob(pull.stream.read.pattern)):
+        origin = path.relative_to(folder).as_posix()
+        content = path.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if (origin, digest) in pull.known_files:
+            pull.files.append(FileOutcome(origin, digest, len(content), "known"))
+            continue
+        try:
+            rows = _parse(pull, origin, content)
+        except MuaraError as error:
+            pull.files.append(FileOutcome(origin, digest, len(content), "failed", str(error)))
+            continue
+        pull.extracted += rows.num_rows
+        kept = _keep(pull, path, digest)
+        pull.files.append(FileOutcome(origin, digest, len(content), "loaded", kept_at=kept))
+        for batch in rows.to_batches():
+            yield Piece(batch, origin)
+
+
+def _keep(pull: Pull, path: Path, digest: str) -> Path:
+    """The original bytes, stored once under their hash."""
+    kept = pull.settings.home / "originals" / pull.source.name / digest[:2] / digest
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        half = kept.with_suffix(".half")
+        shutil.copyfile(path, half)
+        half.rename(kept)
+    return kept
+
+
+def _parse(pull: Pull, origin: str, content: bytes) -> pa.Table:
+    """All columns as text. Raises SourceMalformed or SourceShapeChanged naming file and row."""
+    access, where = pull.stream.read, f"{pull.where} file {origin}"
+    ask = "ask the sender for the whole file; it is taken up by the next run."
+    try:
+        text = content.decode(access.encoding)
+    except UnicodeDecodeError as error:
+        raise SourceMalformed(
+            f"byte {error.start} is not {access.encoding}", where=where, next_step=ask
+        ) from None
+    if not text.endswith("\n"):
+        raise SourceMalformed("half-written: the last line has no end", where=where, next_step=ask)
+    try:
+        table = csv.read_csv(
+            io.BytesIO(text.encode()),
+            parse_options=csv.ParseOptions(delimiter=access.separator, newlines_in_values=True),
+            convert_options=csv.ConvertOptions(
+                column_types={name: pa.string() for name in pull.stream.columns},
+                strings_can_be_null=True,
+                null_values=[""],
+                quoted_strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        row = next((word for word in str(error).split() if word.startswith("#")), "")
+        raise SourceMalformed(
+            f"row {row.strip('#:')} has the wrong number of fields" if row else "not readable",
+            where=where,
+            next_step=ask,
+        ) from None
+    try:
+        require_columns(pull, table.column_names)
+    except SourceShapeChanged as error:
+        raise SourceShapeChanged(error.what, where=where, next_step=error.next_step) from None
+    return table.select(list(pull.stream.columns))

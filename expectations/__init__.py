@@ -1,0 +1,1 @@
+"""The offices' rules, in Great Expectations' vocabulary, and the runner that executes them."""

@@ -1,0 +1,124 @@
+"""Run a suite inside DuckDB on a staged batch; no row passes through Python.
+
+Great Expectations says how many rows break a rule and gives the SQL that finds them; that SQL is
+run here and its row numbers go to `broken`. Results keep counts only, never values.
+"""
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from common.errors import DefinitionError, TooFewRows
+from expectations.suite import Rule
+
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """How one rule fared: counts only."""
+
+    rule: str
+    severity: str
+    rows_broken: int
+
+
+def validate(
+    connection: duckdb.DuckDBPyConnection, rules: list[Rule], *, where: str
+) -> list[Finding]:
+    """Fill the table `broken` (_row, rule, severity) from the view `typed`.
+
+    Rules about the batch as a whole raise TooFewRows when they are critical and fail. Raises
+    DefinitionError when a rule cannot be run (a column it names is not there).
+    """
+    connection.execute("CREATE TABLE broken (_row BIGINT, rule VARCHAR, severity VARCHAR)")
+    findings = []
+    for rule, result in zip(rules, _results(connection, rules), strict=True):
+        if result["exception"]:
+            raise DefinitionError(
+                f"rule {rule.rule} cannot be run ({result['exception']})",
+                where=where,
+                next_step="check the columns and the condition it names in its expectations file.",
+            )
+        if not rule.is_about_rows:
+            if not result["success"] and rule.severity == "critical":
+                raise TooFewRows(
+                    f"rule {rule.rule} failed: {result['observed']} rows",
+                    where=where,
+                    next_step="ask the owner whether the source is complete; nothing was loaded.",
+                )
+            continue
+        if result["query"]:
+            connection.execute(
+                f"INSERT INTO broken SELECT DISTINCT _row, ?, ? FROM ({result['query']}) AS failing",
+                [rule.rule, rule.severity],
+            )
+        findings.append(Finding(rule.rule, rule.severity, result["count"]))
+    return findings
+
+
+def _results(connection: duckdb.DuckDBPyConnection, rules: list[Rule]) -> list[dict[str, Any]]:
+    """Per rule, in order: success, count, query of the failing rows, exception's type."""
+    import great_expectations as gx
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    from expectations.engine import StagingDatasource
+
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = {"globally": False}
+        datasource = StagingDatasource(name="staging", connection_string="duckdb:///:memory:")
+        datasource = context.data_sources.all().get("staging") or context.add_or_update_datasource(
+            datasource=datasource
+        )
+        datasource.over(connection)
+        batch = (
+            datasource.add_table_asset("typed", table_name="typed")
+            .add_batch_definition_whole_table("all")
+            .get_batch()
+        )
+        expectations = [
+            get_expectation_impl(rule.kind)(
+                **rule.arguments, severity=rule.severity, meta={"place": place}
+            )
+            for place, rule in enumerate(rules)
+        ]
+        outcome = batch.validate(
+            gx.ExpectationSuite(name="batch", expectations=expectations),
+            result_format={
+                "result_format": "COMPLETE",
+                "unexpected_index_column_names": ["_row"],
+                "return_unexpected_index_query": True,
+                "partial_unexpected_count": 0,
+            },
+        )
+    results: list[dict[str, Any]] = [{}] * len(rules)
+    for one in outcome.results:
+        place = one.expectation_config.meta["place"]
+        results[place] = {
+            "success": one.success,
+            "observed": one.result.get("observed_value"),
+            "count": one.result.get("unexpected_count", 0),
+            "query": (one.result.get("unexpected_index_query") or "").rstrip(";")
+            if not one.success
+            else "",
+            "exception": _exception(one.exception_info),
+        }
+    return results
+
+
+def _exception(info: dict[str, Any] | None) -> str | None:
+    """The kind of exception only: its text may quote a value."""
+    if not info:
+        return None
+    parts = [info] if "raised_exception" in info else list(info.values())
+    for part in parts:
+        if part.get("raised_exception"):
+            return str(part.get("exception_message", "")).split("(")[0].split(":")[0][:60] or "error"
+    return None

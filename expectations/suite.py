@@ -1,0 +1,148 @@
+"""Suites from `expectations/<source>.yml`, completed by what the definition itself demands.
+
+A rule reads:
+
+    - rule: nik_month_invalid          # our name: in quarantine, flags, documentation
+      expect_column_values_to_match_regex: {column: nik, regex: '…'}
+      severity: critical               # critical quarantines the row; warning loads and flags it
+      reason: NIK carries DDMMYY …
+      origin: DOMAIN.md / a decree
+
+From the definition come `<column>_missing` (required), `<column>_unreadable` (does not fit its
+type), `<column>_unknown` (a code outside `values` or `codes`), `key_missing` and `key_shared`
+(rows that share a key: all of them are rejected), all critical.
+"""
+
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from common.definition import NAME, Source, Stream
+from common.errors import DefinitionError
+from common.settings import Settings
+
+Severity = Literal["critical", "warning"]
+
+
+class Rule(BaseModel):
+    """One expectation: `kind` and `arguments` in Great Expectations' vocabulary."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: str = Field(pattern=NAME)
+    severity: Severity
+    reason: str
+    origin: str
+    kind: str = Field(pattern=r"^expect_[a-z_]+$")
+    arguments: dict[str, Any]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfold(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        kinds = [name for name in value if str(name).startswith("expect_")]
+        if len(kinds) != 1:
+            raise ValueError("needs exactly one expect_… entry")
+        rest = {name: part for name, part in value.items() if name != kinds[0]}
+        return {**rest, "kind": kinds[0], "arguments": value[kinds[0]]}
+
+    @property
+    def is_about_rows(self) -> bool:
+        return not self.kind.startswith("expect_table_")
+
+
+class Rules(BaseModel):
+    """The file: stream → its rules."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    streams: dict[str, list[Rule]]
+
+
+def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:
+    """Stream → declared rules and those the definition implies.
+
+    Raises DefinitionError with every fault of the file at once.
+    """
+    path = settings.expectations / f"{source.name}.yml"
+    if not path.exists():
+        raise DefinitionError(
+            "has no expectations", where=source.name, next_step=f"write expectations/{path.name}."
+        )
+    try:
+        declared = Rules.model_validate(yaml.safe_load(path.read_text())).streams
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise DefinitionError(
+            f"{len(faults)} fault(s):\n  - " + "\n  - ".join(faults),
+            where=f"expectations/{path.name}",
+            next_step="correct the lines named, then run `muara check`.",
+        ) from None
+    known = {stream.name for stream in source.streams}
+    if strangers := sorted(set(declared) - known):
+        raise DefinitionError(
+            f"rules for unknown stream(s): {', '.join(strangers)}",
+            where=f"expectations/{path.name}",
+            next_step=f"streams of {source.name}: {', '.join(sorted(known))}.",
+        )
+    return {
+        stream.name: [*implied(stream), *declared.get(stream.name, [])] for stream in source.streams
+    }
+
+
+def implied(stream: Stream) -> list[Rule]:
+    """The rules that follow from the definition itself."""
+    rules = [
+        _condition("key_shared", "_rows_with_key = 1", "several different rows share one key"),
+        _condition("key_missing", " AND ".join(f'"{part}" IS NOT NULL' for part in stream.key),
+                   "a row without its key cannot be followed"),
+    ]  # fmt: skip
+    for column in stream.columns.values():
+        sent = _sent(column.name, column.empty)
+        if column.required and column.name not in stream.key:
+            rules.append(
+                _condition(f"{column.name}_missing", f'"{column.name}" IS NOT NULL OR {sent}',
+                           "the definition requires a value")
+            )  # fmt: skip
+        if column.values is not None:
+            rules.append(
+                _condition(f"{column.name}_unknown", f'NOT ({sent}) OR "{column.name}" IS NOT NULL',
+                           "an unknown code is never mapped by guess")
+            )  # fmt: skip
+        elif column.codes:
+            codes = f"SELECT code FROM lake.ref.code WHERE list = '{column.codes}'"
+            rules.append(
+                _condition(f"{column.name}_unknown", f'"{column.name}" IN ({codes})',
+                           f"not in the code list {column.codes}")
+            )  # fmt: skip
+        elif column.type not in ("text", "json"):
+            rules.append(
+                _condition(f"{column.name}_unreadable",
+                           f'NOT ({sent}) OR "{column.name}" IS NOT NULL',
+                           f"does not read as {column.type}")
+            )  # fmt: skip
+    return rules
+
+
+def _sent(name: str, empty: tuple[str, ...]) -> str:
+    """SQL: the source sent something that does not mean empty."""
+    cleaned = f"trim(replace(\"{name}_sent\", chr(160), ' '), ' ' || chr(9) || chr(10) || chr(13))"
+    nothing = ", ".join(f"'{token}'" for token in ("", *empty))
+    return f'("{name}_sent" IS NOT NULL AND {cleaned} NOT IN ({nothing}))'
+
+
+def _condition(rule: str, condition: str, reason: str) -> Rule:
+    return Rule.model_validate(
+        {
+            "rule": rule,
+            "severity": "critical",
+            "reason": reason,
+            "origin": "source.yml",
+            "expect_rows_to_satisfy": {"condition": condition},
+        }
+    )

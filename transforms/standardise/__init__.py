@@ -1,0 +1,1 @@
+"""One rule per function, on Ibis expressions; the raw value is always kept beside."""

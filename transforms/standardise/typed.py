@@ -1,0 +1,83 @@
+"""From text as sent to typed columns, by the declaration in source.yml.
+
+The result of `typed` depends on the row and its definition only, so that it can be computed again
+from landing at any time.
+"""
+
+import ibis
+import ibis.expr.datatypes as dt
+import ibis.expr.types as ir
+
+from common.definition import Column, Stream
+
+SENT = "_sent"
+
+
+@ibis.udf.scalar.builtin
+def try_strptime(text: str, fmt: str) -> dt.timestamp:  # type: ignore[empty-body]
+    """DuckDB's own: NULL where the text does not fit the format."""
+
+
+@ibis.udf.scalar.builtin(name="trim")
+def trim_of(text: str, characters: str) -> str:  # type: ignore[empty-body]
+    """DuckDB's own two-argument trim."""
+
+
+BLANKS = " \t\r\n\u00a0"
+NUMBER_WITH_COMMA = r"^-?[0-9]{1,3}(\.[0-9]{3})*(,[0-9]+)?$|^-?[0-9]+(,[0-9]+)?$"
+
+
+def clean(text: ir.StringValue) -> ir.StringValue:
+    """Blanks (also U+00A0) at the ends removed, no-break blanks inside made ordinary; '' is NULL."""
+    return trim_of(text.replace("\u00a0", " "), BLANKS).nullif("")
+
+
+def typed(rows: ir.Table, stream: Stream) -> ir.Table:
+    """In: landing or staging rows (text columns). Out: every `_…` column as it is, then for each
+    declared column its value under its name and the text as sent under `<name>_sent`."""
+    technical = [rows[name] for name in rows.columns if name.startswith("_")]
+    values = [
+        value(rows[column.name], column).name(column.name) for column in stream.columns.values()
+    ]
+    sent = [rows[name].name(name + SENT) for name in stream.names]
+    return rows.select(*technical, *values, *sent)
+
+
+def value(sent: ir.StringValue, column: Column) -> ir.Value:
+    """The typed value of one column; NULL where it is empty or does not fit its type."""
+    text = clean(sent)
+    if column.empty:
+        text = text.isin(column.empty).ifelse(ibis.null("string"), text)
+    if column.values is not None:
+        return text.cases(*column.values.items(), else_=ibis.null("string"))
+    match column.type:
+        case "text" | "json":
+            return text
+        case "integer":
+            return text.try_cast("int64")
+        case "decimal":
+            return _number(text, column).try_cast("decimal(20, 4)")
+        case "date":
+            return _moment(text, column).try_cast("date")
+        case "timestamp":
+            return _moment(text, column)
+        case "boolean":
+            return text.lower().cases(
+                ("1", True), ("true", True), ("t", True),
+                ("0", False), ("false", False), ("f", False),
+                else_=ibis.null("boolean"),
+            )  # fmt: skip
+
+
+def _number(text: ir.StringValue, column: Column) -> ir.StringValue:
+    if not column.decimal_comma:
+        return text
+    plain = text.replace(".", "").replace(",", ".")
+    return text.re_search(NUMBER_WITH_COMMA).ifelse(plain, ibis.null("string"))
+
+
+def _moment(text: ir.StringValue, column: Column) -> ir.TimestampValue:
+    """UTC where the text carries an offset; local wall time where it carries none."""
+    if not column.formats:
+        return text.try_cast("timestamp")
+    return ibis.coalesce(*(try_strptime(text, fmt) for fmt in column.formats))

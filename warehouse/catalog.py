@@ -1,0 +1,235 @@
+"""The lake: DuckLake 1.0 with its catalog in SQLite and its data in encrypted Parquet.
+
+One writer at a time: an operating-system lock is held from before BEGIN until after COMMIT.
+Readers never take it. The catalog is person data (it holds file keys and each file's smallest and
+largest values): it is readable by its owner only and never inlines rows.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from common.definition import Source
+from common.errors import WarehouseBusy, WarehouseFault
+from common.settings import Settings
+from warehouse.tables import landing_ddl, tables
+
+SCHEMAS = ("landing", "quarantine", "ref", "core", "mart", "ops")
+EXTENSIONS = ("httpfs", "sqlite_scanner", "ducklake", "icu")
+BUSY_MILLISECONDS = 60_000
+
+
+def lake_folder(settings: Settings) -> Path:
+    return settings.home / "lake"
+
+
+def open_duckdb(settings: Settings, path: Path | str = ":memory:") -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with our extensions, limits and macros (`keyed`, `record_id`)."""
+    connection = duckdb.connect(
+        str(path),
+        config={
+            "memory_limit": settings.memory_limit,
+            "threads": settings.threads,
+            "autoinstall_known_extensions": False,
+            "temp_directory": str(settings.home / "tmp"),
+        },
+    )
+    for name in EXTENSIONS:
+        _load(connection, name)
+    connection.execute("SET TimeZone = 'UTC'")
+    key = settings.pseudonym_key
+    connection.execute("SET VARIABLE inner_key = ?", [f"{key}:inner"])
+    connection.execute("SET VARIABLE outer_key = ?", [f"{key}:outer"])
+    connection.execute(KEYED_HASH)
+    return connection
+
+
+# HMAC's shape (an inner and an outer keyed SHA-256), cut to 128 bits: without the key a surrogate
+# cannot be computed from a NIK, even by trying all of them.
+KEYED_HASH = """
+CREATE OR REPLACE TEMP MACRO keyed(text) AS CAST(left(sha256(
+    getvariable('outer_key') || sha256(getvariable('inner_key') || text)), 32) AS UUID);
+CREATE OR REPLACE TEMP MACRO record_id(source, stream, key) AS
+    CASE WHEN key IS NULL THEN NULL ELSE keyed(source || '.' || stream || ':' || key) END;
+"""
+
+
+def _load(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """From its PyPI package, for closed networks; else DuckDB's own installer."""
+    packages = Path(duckdb.__file__).parent.parent
+    found = list(packages.glob(f"duckdb_extension_{name}/extensions/*/{name}.duckdb_extension"))
+    if found:
+        connection.execute(f"LOAD '{found[0]}'")
+    else:
+        connection.execute(f"INSTALL {name}; LOAD {name}")
+
+
+def attach(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bool = False
+) -> None:
+    """Attach the lake as `lake`. Raises WarehouseFault when a reader finds none."""
+    folder = lake_folder(settings)
+    catalog = folder / "catalog.sqlite"
+    if not catalog.exists():
+        if read_only:
+            raise WarehouseFault(
+                "there is no warehouse yet", next_step="run `make night` or `muara night` first."
+            )
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        catalog.touch(mode=0o600)
+    options = [
+        f"DATA_PATH '{folder / 'data'}'",
+        "OVERRIDE_DATA_PATH true",
+        "ENCRYPTED",
+        "DATA_INLINING_ROW_LIMIT 0",
+        "META_JOURNAL_MODE 'WAL'",
+        f"META_BUSY_TIMEOUT {BUSY_MILLISECONDS}",
+    ]
+    if read_only:
+        options.append("READ_ONLY")
+    connection.execute(f"ATTACH 'ducklake:sqlite:{catalog}' AS lake ({', '.join(options)})")
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection with the lake attached read-only; never waits for a writer."""
+    connection = open_duckdb(settings)
+    try:
+        attach(connection, settings, read_only=True)
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def writer_lock(settings: Settings) -> Iterator[None]:
+    """The one writer's lock; the operating system frees it when the holder dies.
+
+    Raises WarehouseBusy after `lock_timeout_seconds`.
+    """
+    folder = lake_folder(settings)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(folder / "writer.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    deadline = time.monotonic() + settings.lock_timeout_seconds
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise WarehouseBusy(
+                        f"another writer held the lock for {settings.lock_timeout_seconds:.0f} s",
+                        next_step="wait for the running load, or see `muara status`.",
+                    ) from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """BEGIN … COMMIT; ROLLBACK on any error. Hold the writer's lock around it."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def set_up(settings: Settings, sources: dict[str, Source]) -> None:
+    """Create what the schema home and the definitions ask for; harmless when all is there.
+
+    Raises WarehouseFault when a table exists in another shape.
+    """
+    with writer_lock(settings):
+        connection = open_duckdb(settings)
+        try:
+            attach(connection, settings)
+            if differences := disagreements(connection, sources):
+                missing = [name for name, fault in differences.items() if fault == "missing"]
+                wrong = {name: f for name, f in differences.items() if f != "missing"}
+                if wrong:
+                    raise WarehouseFault(
+                        "; ".join(f"{name}: {fault}" for name, fault in sorted(wrong.items())),
+                        next_step="the definition changed under a loaded table; see "
+                        "docs/warehouse.md, 'When a table changes shape'.",
+                    )
+                _create(connection, sources, set(missing))
+        finally:
+            connection.close()
+
+
+def _create(
+    connection: duckdb.DuckDBPyConnection, sources: dict[str, Source], missing: set[str]
+) -> None:
+    with transaction(connection):
+        for schema in SCHEMAS:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
+        for name, statement in _statements(sources).items():
+            if name in missing:
+                connection.execute(statement)
+
+
+def _statements(sources: dict[str, Source]) -> dict[str, str]:
+    statements = {name: table.ddl("lake") for name, table in tables().items()}
+    for source in sources.values():
+        for stream in source.streams:
+            name = f"landing.{source.name}__{stream.name}"
+            statements[name] = landing_ddl("lake", source, stream)
+    return statements
+
+
+def disagreements(
+    connection: duckdb.DuckDBPyConnection, sources: dict[str, Source]
+) -> dict[str, str]:
+    """Table name → `missing` or how its columns differ from the schema home; empty when equal."""
+    present: dict[str, list[tuple[str, str]]] = {}
+    for schema, table, column, kind in connection.execute(
+        "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() "
+        "WHERE database_name = 'lake' ORDER BY column_index"
+    ).fetchall():
+        present.setdefault(f"{schema}.{table}", []).append((column, kind))
+    scratch = duckdb.connect()
+    faults = {}
+    for name, statement in _statements(sources).items():
+        if name not in present:
+            faults[name] = "missing"
+            continue
+        scratch.execute(f"CREATE SCHEMA IF NOT EXISTS {name.split('.')[0]}")
+        scratch.execute(statement.replace(f" lake.{name}", f" {name}"))
+        wanted = scratch.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() "
+            "WHERE schema_name || '.' || table_name = ? ORDER BY column_index",
+            [name],
+        ).fetchall()
+        if present[name] != wanted:
+            had, want = dict(present[name]), dict(wanted)
+            wrong = sorted(
+                column for column in had.keys() | want.keys() if had.get(column) != want.get(column)
+            )
+            faults[name] = f"columns differ: {', '.join(wrong) or 'their order'}"
+    return faults
+
+
+def collect_orphans(settings: Settings) -> int:
+    """Delete Parquet files that no snapshot knows (left by a killed writer). Returns how many."""
+    with writer_lock(settings):
+        connection = open_duckdb(settings)
+        try:
+            attach(connection, settings)
+            return len(
+                connection.execute(
+                    "CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)"
+                ).fetchall()
+            )
+        finally:
+            connection.close()

@@ -1,0 +1,544 @@
+"""Landing, quarantine, core and ledger of one batch, in one transaction of the lake.
+
+The law: `extracted = inserted + updated + unchanged + quarantined + excluded`, per source row, each
+once. The counts are taken from the tables after the write; a row without exactly one home blocks
+the commit and is named by its row number.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime
+from typing import Any
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+
+from common import clock
+from common.errors import Imbalance, MuaraError, TooManyDeletions
+from common.log import stage as mark
+from common.settings import Settings
+from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.staging import Staging
+from warehouse.tables import Table, tables
+
+HELD = "held_in_quarantine"
+NAMED_AT_MOST = 20
+
+Conform = Callable[[ir.Table, Callable[[str], ir.Table]], dict[str, ir.Table]]
+"""(changed rows as typed columns, table by name) → core table name → its rows."""
+
+Typed = Callable[[ir.Table], ir.Table]
+"""Landing rows as text → their typed columns."""
+
+
+@dataclass
+class Account:
+    """The ledger row of one batch: counts of source rows, see `ops.ledger`."""
+
+    source: str
+    stream: str
+    night: date
+    strategy: str
+    definition_hash: str
+    started_at: datetime
+    batch_id: int = 0
+    outcome: str = "loaded"
+    extracted: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    excluded: int = 0
+    excluded_reasons: dict[str, int] = field(default_factory=dict)
+    deleted: int = 0
+    flagged: int = 0
+    files_loaded: int = 0
+    files_failed: int = 0
+    error_code: str | None = None
+    error_message: str | None = None
+
+    @property
+    def homes(self) -> int:
+        return self.inserted + self.updated + self.unchanged + self.quarantined + self.excluded
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file's outcome for `ops.file`."""
+
+    origin: str
+    sha256: str
+    size: int
+    outcome: str
+    error: str | None
+
+
+def give_verdicts(area: Staging) -> None:
+    """Make `verdict`: per staged row its home-to-be (`excluded`, `quarantined` or `sound`), the
+    critical rules it broke and its flags."""
+    area.connection.execute(
+        """
+        CREATE TABLE verdict AS
+        WITH rules AS (
+            SELECT _row,
+                list_sort(list(DISTINCT rule) FILTER (severity = 'critical')) AS rules,
+                list_sort(list(DISTINCT rule) FILTER (severity = 'warning')) AS flags
+            FROM broken GROUP BY _row)
+        SELECT staged._row, _record_id, _row_hash, _excluded, _origin,
+            coalesce(rules, []) AS rules, coalesce(flags, []) AS flags,
+            CASE WHEN _excluded IS NOT NULL THEN 'excluded'
+                 WHEN len(coalesce(rules, [])) > 0 THEN 'quarantined'
+                 ELSE 'sound' END AS home
+        FROM staged LEFT JOIN rules USING (_row)
+        """
+    )
+
+
+def load(
+    settings: Settings,
+    area: Staging,
+    account: Account,
+    *,
+    typed: Typed,
+    conform: Conform,
+    files: list[FileRecord],
+    accept_deletions: bool = False,
+) -> Account:
+    """Write the batch. Raises TooManyDeletions or Imbalance, and then nothing of it is visible."""
+    give_verdicts(area)
+    with writer_lock(settings):
+        _difference(area, account)
+        if not accept_deletions:
+            _check_deletions(area)
+        account.batch_id = next_batch_id(area.connection)
+        with transaction(area.connection):
+            _write_landing(area, account)
+            _write_quarantine(area, account)
+            _write_core(area, account, typed, conform)
+            mark("written", source=account.source, stream=account.stream)
+            _count(area, account)
+            _check_law(area, account)
+            _write_files(area.connection, account, files)
+            write_account(area.connection, account)
+            mark("balanced", source=account.source, stream=account.stream)
+    mark("committed", source=account.source, stream=account.stream, batch=account.batch_id)
+    return account
+
+
+def record_failure(settings: Settings, account: Account, error: MuaraError) -> None:
+    """The ledger row of an attempt that did not load, in a transaction of its own."""
+    from common.errors import BatchStopped
+
+    account.outcome = "stopped" if isinstance(error, BatchStopped) else "failed"
+    account.error_code, account.error_message = error.code, str(error)
+    with writer_lock(settings):
+        connection = open_duckdb(settings)
+        try:
+            attach(connection, settings)
+            account.batch_id = next_batch_id(connection)
+            with transaction(connection):
+                write_account(connection, account)
+        finally:
+            connection.close()
+
+
+def next_batch_id(connection: duckdb.DuckDBPyConnection) -> int:
+    """Batches are numbered in the order of their commits. Hold the writer's lock."""
+    query = "SELECT coalesce(max(batch_id), 0) + 1 FROM lake.ops.ledger"
+    return int(_scalar(connection, query))
+
+
+def _difference(area: Staging, account: Account) -> None:
+    """`state`: newest landed version per record. `change`: what this batch will land."""
+    connection = area.connection
+    connection.execute(
+        f"""
+        CREATE TABLE state AS
+        SELECT _record_id, max(_batch_id) AS _batch_id, arg_max(_op, _batch_id) AS _op,
+            arg_max(_row_hash, _batch_id) AS _row_hash, arg_max(_flags, _batch_id) AS _flags,
+            arg_max(_origin, _batch_id) AS _origin
+        FROM {area.landing} GROUP BY _record_id
+        """
+    )
+    scope = (
+        "TRUE"
+        if area.stream.strategy == "snapshot"
+        else "state._origin IN (SELECT DISTINCT _origin FROM verdict)"
+    )
+    connection.execute(
+        f"""
+        CREATE TABLE change AS
+        WITH sound AS (
+            SELECT verdict._row, verdict._record_id, verdict._row_hash, verdict.flags AS _flags,
+                verdict._origin,
+                CASE WHEN state._record_id IS NULL OR state._op = 'delete' THEN 'insert'
+                     WHEN state._op = 'hold' OR state._row_hash <> verdict._row_hash
+                          OR state._flags <> verdict.flags THEN 'update' END AS what
+            FROM verdict LEFT JOIN state USING (_record_id)
+            WHERE verdict.home = 'sound')
+        SELECT _row, _record_id, _row_hash, _flags, _origin, what AS _op
+        FROM sound WHERE what IS NOT NULL
+        UNION ALL
+        SELECT min(verdict._row), verdict._record_id, any_value(state._row_hash), NULL,
+            any_value(state._origin), 'hold'
+        FROM verdict JOIN state USING (_record_id)
+        WHERE verdict.home = 'quarantined' AND state._op IN ('insert', 'update')
+        GROUP BY verdict._record_id
+        UNION ALL
+        SELECT NULL, _record_id, _row_hash, NULL, _origin, 'delete'
+        FROM state
+        WHERE _op <> 'delete' AND {scope}
+            AND _record_id NOT IN (SELECT _record_id FROM verdict)
+        """
+    )
+
+
+def _check_deletions(area: Staging) -> None:
+    present, vanishing = area.connection.execute(
+        "SELECT (SELECT count(*) FROM state WHERE _op <> 'delete'), "
+        "(SELECT count(*) FROM change WHERE _op = 'delete')"
+    ).fetchone() or (0, 0)
+    if vanishing > present * area.stream.max_deleted_share:
+        raise TooManyDeletions(
+            f"{vanishing} of {present} rows vanished at once, more than "
+            f"{area.stream.max_deleted_share:.0%}",
+            where=area.where,
+            next_step="ask the owner; if it is true, run "
+            f"`muara sync {area.source.name} {area.stream.name} --accept`.",
+        )
+
+
+def _write_landing(area: Staging, account: Account) -> None:
+    columns = ", ".join(f'staged."{name}"' for name in area.stream.names)
+    area.connection.execute(
+        f"""
+        INSERT INTO {area.landing}
+        SELECT {account.batch_id}, change._record_id, change._op, change._row_hash, change._flags,
+            change._row, change._origin, {columns}
+        FROM change LEFT JOIN staged
+            ON staged._row = CASE WHEN change._op IN ('insert', 'update') THEN change._row END
+        """
+    )
+
+
+def _write_quarantine(area: Staging, account: Account) -> None:
+    """Open an entry for every newly broken row; close those that no longer come so."""
+    connection = area.connection
+    here = f"source = '{account.source}' AND stream = '{account.stream}' AND state = 'open'"
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE open_entry AS
+        SELECT quarantine_id, source_record_id AS _record_id, row_hash AS _row_hash, rules, origin
+        FROM lake.quarantine.row WHERE {here}
+        """
+    )
+    still = (
+        "SELECT quarantine_id FROM open_entry JOIN verdict USING (_record_id, _row_hash, rules) "
+        "WHERE verdict.home = 'quarantined'"
+    )
+    scope = (
+        "TRUE"
+        if area.stream.strategy == "snapshot"
+        else "(origin IN (SELECT DISTINCT _origin FROM verdict) "
+        "OR _record_id IN (SELECT _record_id FROM verdict))"
+    )
+    if _scalar(
+        connection,
+        f"SELECT count(*) FROM open_entry WHERE quarantine_id NOT IN ({still}) AND {scope}",
+    ):
+        connection.execute(
+            f"""
+            UPDATE lake.quarantine.row
+            SET state = 'gone_from_source', closed_batch_id = {account.batch_id},
+                closed_night = DATE '{account.night}'
+            WHERE {here} AND quarantine_id IN (
+                SELECT quarantine_id FROM open_entry
+                WHERE quarantine_id NOT IN ({still}) AND {scope})
+            """
+        )
+    connection.execute(
+        f"""
+        INSERT INTO lake.quarantine.row
+        SELECT gen_random_uuid(), '{account.source}', '{account.stream}', verdict._record_id,
+            verdict._row_hash, verdict.rules, staged._origin, staged._row,
+            CAST(to_json(struct_pack({", ".join(f'"{n}" := staged."{n}"' for n in area.stream.names)}))
+                AS VARCHAR),
+            {account.batch_id}, DATE '{account.night}', NULL, NULL, 'open'
+        FROM verdict JOIN staged USING (_row)
+        WHERE verdict.home = 'quarantined' AND NOT EXISTS (
+            SELECT 1 FROM open_entry WHERE open_entry._record_id = verdict._record_id
+                AND open_entry._row_hash = verdict._row_hash AND open_entry.rules = verdict.rules)
+        """
+    )
+
+
+def _write_core(area: Staging, account: Account, typed: Typed, conform: Conform) -> None:
+    apply_batch(
+        area.connection,
+        landing=area.landing,
+        identity=(account.source, account.stream),
+        batch_id=account.batch_id,
+        night=account.night,
+        typed=typed,
+        conform=conform,
+        target="lake",
+    )
+
+
+def apply_batch(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    landing: str,
+    identity: tuple[str, str],
+    batch_id: int,
+    night: date,
+    typed: Typed,
+    conform: Conform,
+    target: str,
+) -> None:
+    """Bring one landed batch into the core tables of catalog `target`.
+
+    Used by the load and by a rebuild alike, so that core is always a function of landing. A held
+    record is conformed again from its last sound version, with the flag `held_in_quarantine`.
+    Raises Imbalance when core does not hold exactly what the batch conforms to.
+    """
+    if not _scalar(connection, f"SELECT count(*) FROM {landing} WHERE _batch_id = {batch_id}"):
+        return
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE changed_record AS
+        SELECT _record_id, _op FROM {landing} WHERE _batch_id = {batch_id};
+        CREATE OR REPLACE TEMP TABLE changed_row AS
+        SELECT * FROM {landing} WHERE _batch_id = {batch_id} AND _op IN ('insert', 'update')
+        """
+    )
+    if _scalar(connection, "SELECT count(*) FROM changed_record WHERE _op = 'hold'"):
+        connection.execute(
+            f"""
+            INSERT INTO changed_row
+            SELECT * REPLACE (list_append(_flags, '{HELD}') AS _flags) FROM {landing}
+            WHERE _batch_id < {batch_id} AND _op IN ('insert', 'update')
+                AND _record_id IN (SELECT _record_id FROM changed_record WHERE _op = 'hold')
+            QUALIFY row_number() OVER (PARTITION BY _record_id ORDER BY _batch_id DESC) = 1
+            """
+        )
+    backend = ibis.duckdb.from_connection(connection)
+
+    def table(name: str) -> ir.Table:
+        schema, short = name.split(".")
+        return backend.table(short, database=("lake", schema))
+
+    rows = typed(backend.table("changed_row", database=("temp", "main")))
+    rows = rows.rename(source_record_id="_record_id", flags="_flags")
+    for name, expression in conform(rows, table).items():
+        own = tables()[name].own_columns
+        columns = expression.select(*own, "flags")
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE conformed AS {ibis.to_sql(columns, dialect='duckdb')}"
+        )
+        _merge(connection, tables()[name], identity, batch_id, night, target)
+
+
+def _merge(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    identity: tuple[str, str],
+    batch_id: int,
+    night: date,
+    target: str,
+) -> None:
+    """Close what changed or vanished, open what is new, count both, check the result."""
+    full = f"{target}.{table.name}"
+    casts = ", ".join(
+        f'CAST("{name}" AS {column.type}) AS "{name}"' for name, column in table.columns.items()
+    )
+    own = ", ".join([*(f'"{name}"' for name in table.own_columns), "flags"])
+    key = " AND ".join(f'version."{part}" = closing."{part}"' for part in table.key)
+    here = f"version.source = '{identity[0]}' AND version.stream = '{identity[1]}'"
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE fresh AS SELECT {casts}, flags FROM conformed;
+        CREATE OR REPLACE TEMP TABLE current AS
+        SELECT {own}, valid_from FROM {full} AS version
+        WHERE valid_to IS NULL AND {here}
+            AND source_record_id IN (SELECT _record_id FROM changed_record);
+        CREATE OR REPLACE TEMP TABLE opening AS
+        SELECT {own} FROM fresh EXCEPT ALL SELECT {own} FROM current;
+        CREATE OR REPLACE TEMP TABLE closing AS
+        SELECT {", ".join(f'"{part}"' for part in table.key)},
+            CASE WHEN source_record_id IN
+                (SELECT _record_id FROM changed_record WHERE _op = 'delete')
+                THEN 'deleted' ELSE 'replaced' END AS reason
+        FROM (SELECT {own} FROM current EXCEPT ALL SELECT {own} FROM fresh)
+        """
+    )
+    conformed, opened, closed = (
+        int(_scalar(connection, f"SELECT count(*) FROM {name}"))
+        for name in ("fresh", "opening", "closing")
+    )
+    if closed:
+        connection.execute(
+            f"""
+            DELETE FROM {full} AS version USING closing
+            WHERE version.valid_to IS NULL AND version.valid_from = DATE '{night}'
+                AND closing.reason = 'replaced' AND {here} AND {key};
+            UPDATE {full} AS version
+            SET valid_to = DATE '{night}', closed_batch_id = {batch_id},
+                closed_reason = closing.reason
+            FROM closing WHERE version.valid_to IS NULL AND {here} AND {key}
+            """
+        )
+    if opened:
+        connection.execute(
+            f"""
+            INSERT INTO {full}
+            SELECT {own}, '{identity[0]}', '{identity[1]}', {batch_id}, DATE '{night}',
+                NULL, NULL, NULL
+            FROM opening
+            """
+        )
+    held, keys = connection.execute(
+        f"""
+        SELECT count(*), count(DISTINCT ({", ".join(f'"{part}"' for part in table.key)}))
+        FROM {full} AS version WHERE valid_to IS NULL AND {here}
+            AND source_record_id IN (SELECT _record_id FROM changed_record)
+        """
+    ).fetchone() or (0, 0)
+    if not held == keys == conformed:
+        raise Imbalance(
+            f"{table.name} should hold {conformed} rows of this batch and holds {held}, "
+            f"{keys} of them distinct",
+            where=".".join(identity),
+            next_step="nothing was loaded; this is a fault of ours, please report it.",
+        )
+    if target == "lake":
+        connection.execute(
+            "INSERT INTO lake.ops.core_ledger VALUES (?, ?, ?, ?, ?, ?)",
+            [batch_id, table.name, conformed, opened, closed, conformed - opened],
+        )
+
+
+HOMES = """
+    CREATE OR REPLACE TEMP TABLE home AS
+    WITH landed AS (
+        SELECT _record_id, arg_max(_op, _batch_id) AS _op, max(_batch_id) AS _batch_id,
+            arg_max(_row_hash, _batch_id) AS _row_hash, arg_max(_flags, _batch_id) AS _flags
+        FROM {landing} GROUP BY _record_id),
+    entry AS (
+        SELECT DISTINCT source_record_id AS _record_id, row_hash AS _row_hash, rules
+        FROM lake.quarantine.row
+        WHERE source = '{source}' AND stream = '{stream}' AND state = 'open')
+    SELECT verdict._row, _excluded,
+        verdict.home <> 'excluded' AND landed._op = 'insert' AND landed._batch_id = {batch}
+            AND landed._row_hash = verdict._row_hash AS inserted,
+        verdict.home <> 'excluded' AND landed._op = 'update' AND landed._batch_id = {batch}
+            AND landed._row_hash = verdict._row_hash AS updated,
+        verdict.home <> 'excluded' AND landed._op IN ('insert', 'update')
+            AND landed._batch_id < {batch} AND landed._row_hash = verdict._row_hash
+            AND landed._flags = verdict.flags AS unchanged,
+        verdict.home <> 'excluded' AND entry._record_id IS NOT NULL AS quarantined,
+        _excluded IS NOT NULL AS excluded,
+        len(verdict.flags) > 0 AND verdict.home = 'sound' AS flagged
+    FROM verdict LEFT JOIN landed USING (_record_id)
+    LEFT JOIN entry ON entry._record_id = verdict._record_id
+        AND entry._row_hash = verdict._row_hash AND entry.rules = verdict.rules
+"""
+
+
+def _count(area: Staging, account: Account) -> None:
+    """Counts from the tables as they now are; `home` says where each staged row is."""
+    connection = area.connection
+    connection.execute(
+        HOMES.format(
+            landing=area.landing,
+            source=account.source,
+            stream=account.stream,
+            batch=account.batch_id,
+        )
+    )
+    names = ("inserted", "updated", "unchanged", "quarantined", "excluded", "flagged")
+    counts = connection.execute(
+        f"SELECT {', '.join(f'count(*) FILTER ({name})' for name in names)} FROM home"
+    ).fetchone() or (0,) * len(names)
+    for name, count in zip(names, counts, strict=True):
+        setattr(account, name, count)
+    account.excluded_reasons = dict(
+        connection.execute(
+            "SELECT _excluded, count(*) FROM home WHERE excluded GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+    )
+    account.deleted = int(
+        _scalar(
+            connection,
+            f"SELECT count(*) FROM {area.landing} "
+            f"WHERE _batch_id = {account.batch_id} AND _op = 'delete'",
+        )
+    )
+
+
+def _check_law(area: Staging, account: Account) -> None:
+    connection = area.connection
+    twice = int(
+        _scalar(
+            connection,
+            f"SELECT count(*) - count(DISTINCT _record_id) FROM {area.landing} "
+            f"WHERE _batch_id = {account.batch_id}",
+        )
+    )
+    wrong = connection.execute(
+        f"""
+        SELECT _row FROM home
+        WHERE coalesce(inserted, false)::INT + coalesce(updated, false)::INT
+            + coalesce(unchanged, false)::INT + coalesce(quarantined, false)::INT
+            + excluded::INT <> 1
+        ORDER BY _row LIMIT {NAMED_AT_MOST}
+        """
+    ).fetchall()
+    if wrong or twice or account.extracted != account.homes:
+        rows = ", ".join(str(row) for (row,) in wrong)
+        named = f"; rows without exactly one home: {rows}" if wrong else ""
+        raise Imbalance(
+            f"extracted {account.extracted} ≠ inserted {account.inserted} + updated "
+            f"{account.updated} + unchanged {account.unchanged} + quarantined "
+            f"{account.quarantined} + excluded {account.excluded}; {twice} landed twice{named}",
+            where=area.where,
+            next_step="nothing was loaded; run it again and report it if it recurs.",
+        )
+
+
+def _write_files(
+    connection: duckdb.DuckDBPyConnection, account: Account, files: list[FileRecord]
+) -> None:
+    rows = [
+        (account.source, account.stream, f.origin, f.sha256, f.size, account.batch_id, f.outcome,
+         f.error)
+        for f in files
+        if f.outcome != "known"
+    ]  # fmt: skip
+    account.files_loaded = sum(f.outcome == "loaded" for f in files)
+    account.files_failed = sum(f.outcome == "failed" for f in files)
+    if rows:
+        connection.executemany("INSERT INTO lake.ops.file VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def write_account(connection: duckdb.DuckDBPyConnection, account: Account) -> None:
+    """Insert the ledger row and sign the snapshot with the batch."""
+    values: dict[str, Any] = {one.name: getattr(account, one.name) for one in fields(account)}
+    values["committed_at"] = clock.now()
+    columns = list(tables()["ops.ledger"].columns)
+    connection.execute(
+        f"INSERT INTO lake.ops.ledger ({', '.join(columns)}) "
+        f"VALUES ({', '.join('?' * len(columns))})",
+        [values[name] for name in columns],
+    )
+    connection.execute(
+        "CALL lake.set_commit_message('muara', ?)",
+        [f"batch {account.batch_id}: {account.source}.{account.stream} {account.outcome}"],
+    )
+
+
+def _scalar(connection: duckdb.DuckDBPyConnection, query: str) -> Any:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return row[0]

@@ -1,0 +1,100 @@
+"""Reference tables from packaged data: regions and agencies of the profile, national code lists.
+
+Every row names its origin. A table is rewritten only when its content changed.
+"""
+
+from pathlib import Path
+
+from common.settings import Settings
+from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.tables import tables
+
+REFERENCE = Path(__file__).parent / "reference"
+
+# Our list name → file of the civil registry's code lists.
+CODE_LISTS = {
+    "religion": "agama",
+    "family_role": "hubungan",
+    "marital": "kawin",
+    "occupation": "pekerjaan",
+    "education": "pendidikan_kk",
+    "blood_type": "golongan_darah",
+    "life_status": "status_dasar",
+    "nationality": "warganegara",
+}
+
+
+def _queries(settings: Settings) -> dict[str, str]:
+    codes = " UNION ALL ".join(
+        f"SELECT '{name}' AS list, id AS code, trim(nama) AS code_name, "
+        f"'civil registry {file}' AS origin FROM read_csv('{REFERENCE}/civil_registry_codes/"
+        f"{file}.tsv', delim='\t', header=true, all_varchar=true)"
+        for name, file in CODE_LISTS.items()
+    )
+    planning = f"{REFERENCE}/planning_codes"
+    options = "delim='\t', header=true, all_varchar=true, quote=''"
+    return {
+        "ref.region": f"""
+            SELECT kode_kemendagri AS region_code, level, nama_2025 AS region_name,
+                CASE level WHEN 'kota' THEN NULL
+                    ELSE regexp_replace(kode_kemendagri, '\\.[0-9]+$', '') END AS parent_code,
+                kode_bps AS bps_code, kodepos AS postcode, CAST(lat AS DOUBLE) AS latitude,
+                CAST(lng AS DOUBLE) AS longitude
+            FROM read_csv('{settings.profile}/region.csv', all_varchar=true, header=true)""",
+        "ref.agency": f"""
+            SELECT * FROM read_csv('{settings.profile}/agency.csv', all_varchar=true,
+                header=true)""",
+        "ref.code": codes,
+        "ref.planning_code": f"""
+            WITH old AS (SELECT * FROM read_csv(
+                '{planning}/permendagri13_program_kegiatan.tsv.gz', {options})),
+            new AS (SELECT * FROM read_csv(
+                '{planning}/permendagri90_subkegiatan_kabkota.tsv.gz', {options})),
+            listed AS (
+                SELECT 'permendagri13' AS regulation, regexp_extract(kode, '^[0-9]+\\.[0-9]+\\.[0-9]+')
+                    AS code, 'program' AS level, program AS name FROM old
+                UNION ALL SELECT 'permendagri13', kode, 'kegiatan', kegiatan FROM old
+                UNION ALL SELECT 'permendagri90',
+                    array_to_string(string_split(kode, '.')[1:3], '.'), 'program', program FROM new
+                UNION ALL SELECT 'permendagri90',
+                    array_to_string(string_split(kode, '.')[1:5], '.'), 'kegiatan', kegiatan FROM new
+                UNION ALL SELECT 'permendagri90', kode, 'sub_kegiatan', sub_kegiatan FROM new),
+            cleaned AS (
+                SELECT regulation, code, level,
+                    trim(regexp_replace(name, '\\s+', ' ', 'g')) AS code_name FROM listed
+                WHERE code IS NOT NULL AND code <> '')
+            SELECT regulation, code, any_value(level) AS level, min(code_name) AS code_name,
+                count(DISTINCT code_name) > 1 AS is_ambiguous,
+                'code list of ' || regulation || ', 2020 release of a public planning system'
+                    AS origin
+            FROM cleaned GROUP BY regulation, code""",
+    }
+
+
+def load_reference(settings: Settings) -> list[str]:
+    """Bring the reference tables up to the packaged data. Returns the tables that changed."""
+    changed = []
+    with writer_lock(settings):
+        connection = open_duckdb(settings)
+        try:
+            attach(connection, settings)
+            for name, query in _queries(settings).items():
+                columns = ", ".join(
+                    f'CAST("{column}" AS {kind.type}) AS "{column}"'
+                    for column, kind in tables()[name].columns.items()
+                )
+                connection.execute(
+                    f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT {columns} FROM ({query})"
+                )
+                difference = connection.execute(
+                    f"(SELECT * FROM wanted EXCEPT ALL SELECT * FROM lake.{name}) UNION ALL "
+                    f"(SELECT * FROM lake.{name} EXCEPT ALL SELECT * FROM wanted)"
+                ).fetchone()
+                if difference:
+                    with transaction(connection):
+                        connection.execute(f"DELETE FROM lake.{name}")
+                        connection.execute(f"INSERT INTO lake.{name} SELECT * FROM wanted")
+                    changed.append(name)
+        finally:
+            connection.close()
+    return changed

@@ -1,0 +1,116 @@
+"""The schema home: every table of the warehouse is one YAML file below this folder.
+
+Definitions feed DDL, checks, masks, the dictionary and the published copies. Landing tables are
+the exception: they follow from the source definitions (`landing_table`).
+"""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from common.definition import Source, Stream
+
+HOME = Path(__file__).parent
+Personal = Literal["none", "quasi", "direct", "specific"]
+Mask = Literal["keep", "drop", "pseudonym", "year", "month", "coarse"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(Strict):
+    """One column: DuckDB type, unit, what it means in both languages, how personal it is.
+
+    `personal` follows UU 27/2022: none, quasi (identifies with others), direct (identifies alone),
+    specific (Ps 4(2): health, children, finance). `mask` is what leaves for analysts.
+    """
+
+    type: str
+    en: str
+    id: str
+    unit: str | None = None
+    personal: Personal = "none"
+    mask: Mask = "keep"
+
+
+class Table(Strict):
+    """One table. `concept`, `definition`, `classification` are the Satu Data fields (Perpres
+    39/2019); a table with `history` gets the columns of `history.yml` and keeps every version."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z_]+$")]
+    title: str
+    title_id: str
+    concept: str
+    definition: str
+    classification: Literal["public", "internal", "restricted"]
+    owner: str = "dkis"
+    history: bool = False
+    identity: bool = Field(False, description="narrow table of direct identifiers")
+    key: tuple[str, ...]
+    columns: dict[str, Column]
+
+    @property
+    def schema_name(self) -> str:
+        return self.name.split(".")[0]
+
+    @property
+    def short_name(self) -> str:
+        return self.name.split(".")[1]
+
+    @property
+    def own_columns(self) -> list[str]:
+        """The columns a transform fills (without those of the history)."""
+        return list(self.columns)
+
+    @property
+    def all_columns(self) -> dict[str, Column]:
+        return {**self.columns, **(_history() if self.history else {})}
+
+    def ddl(self, catalog: str) -> str:
+        body = ", ".join(f'"{name}" {column.type}' for name, column in self.all_columns.items())
+        return f"CREATE TABLE IF NOT EXISTS {catalog}.{self.name} ({body})"
+
+
+@cache
+def _history() -> dict[str, Column]:
+    columns = yaml.safe_load((HOME / "history.yml").read_text())
+    return {name: Column.model_validate(column) for name, column in columns.items()}
+
+
+@cache
+def tables() -> dict[str, Table]:
+    """Every table by its full name, such as `core.person`."""
+    found = {}
+    for path in sorted(HOME.glob("*/*.yml")):
+        table = Table.model_validate(yaml.safe_load(path.read_text()))
+        if table.name != f"{path.parent.name}.{path.stem}":
+            raise ValueError(f"{path.name}: table {table.name} belongs in another file")
+        found[table.name] = table
+    return found
+
+
+def landing_name(source: Source, stream: Stream) -> str:
+    """`landing.<source>__<stream>`: the append-only log of a stream's rows as sent."""
+    return f"landing.{source.name}__{stream.name}"
+
+
+LANDING_COLUMNS = {
+    "_batch_id": "BIGINT",
+    "_record_id": "UUID",
+    "_op": "VARCHAR",
+    "_row_hash": "UUID",
+    "_flags": "VARCHAR[]",
+    "_row": "BIGINT",
+    "_origin": "VARCHAR",
+}
+
+
+def landing_ddl(catalog: str, source: Source, stream: Stream) -> str:
+    """Text as sent, one column per declared column, after `LANDING_COLUMNS`."""
+    columns = [*LANDING_COLUMNS.items(), *((name, "VARCHAR") for name in stream.names)]
+    body = ", ".join(f'"{name}" {kind}' for name, kind in columns)
+    return f"CREATE TABLE IF NOT EXISTS {catalog}.{landing_name(source, stream)} ({body})"
