@@ -13,6 +13,8 @@ type), `<column>_unknown` (a code outside `values` or `codes`), `key_missing` an
 (rows that share a key: all of them are rejected), all critical.
 """
 
+import re
+from collections.abc import Callable
 from typing import Any, Literal
 
 import yaml
@@ -93,6 +95,12 @@ def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:
     return {
         stream.name: [*implied(stream), *declared.get(stream.name, [])] for stream in source.streams
     }
+
+
+def columns_named_in(rules: list[Rule]) -> Callable[[str], bool]:
+    """Whether any rule names a column; what no rule names need not be computed."""
+    words = set(re.findall(r"\w+", " ".join(str(rule.arguments) for rule in rules)))
+    return words.__contains__
 
 
 def implied(stream: Stream) -> list[Rule]:

@@ -1,13 +1,29 @@
 """What leaves the warehouse each night: the published copy and the agencies' extracts."""
 
+from common import clock
+from common.log import log
 from common.settings import Settings
+from transforms.marts import MARTS
+from warehouse import publish as published
+from warehouse import shares
+from warehouse.marts import build_marts
 
 
 def publish(settings: Settings) -> dict[str, int]:
     """Rebuild the marts and swap in tonight's published warehouse. Returns rows per table."""
-    raise AssertionError("written next")
+    today = clock.today(settings)
+    changed = build_marts(settings, MARTS, today)
+    rows = published.publish(settings, today)
+    log.info("published", marts_changed=len(changed), rows=sum(rows.values()))
+    return rows
 
 
-def deliver(settings: Settings) -> dict[str, int]:
-    """Cut, deliver and verify every contract's extract. Returns rows per agency and dataset."""
-    raise AssertionError("written next")
+def deliver(settings: Settings) -> dict[str, dict[str, int]]:
+    """Cut, verify and deliver every contract's extract. Returns agency → dataset → rows."""
+    today = clock.today(settings)
+    delivered = {
+        agency: shares.deliver(settings, contract, today)
+        for agency, contract in shares.load_contracts(settings).items()
+    }
+    log.info("delivered", agencies=sorted(delivered))
+    return delivered

@@ -1,17 +1,22 @@
 """The way of one stream: read → stage → expectations → one transaction of the lake."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+
+import duckdb
 
 from common import clock
 from common.connection import Resolver
 from common.definition import Source, Stream
-from common.errors import MuaraError, SourceMalformed
+from common.errors import MuaraError, SourceMalformed, WarehouseFault
 from common.log import log
 from common.log import stage as mark
 from common.settings import Settings
 from connectors.readers import Pull, read
 from expectations.runner import validate
-from expectations.suite import load_rules
+from expectations.suite import columns_named_in, load_rules
 from transforms.conform import conform_of
 from transforms.standardise.typed import typed
 from warehouse import staging
@@ -43,7 +48,8 @@ def sync(
     )
     log.info("sync_started", source=source.name, stream=stream.name)
     try:
-        _run(settings, source, stream, resolve, account, accept_deletions)
+        with _own_errors(f"{source.name}.{stream.name}"):
+            _run(settings, source, stream, resolve, account, accept_deletions)
     except MuaraError as error:
         log.error(
             "sync_failed", source=source.name, stream=stream.name, error=error.code, text=str(error)
@@ -53,6 +59,25 @@ def sync(
         record_failure(settings, account, error)
         raise
     return account
+
+
+@contextmanager
+def _own_errors(where: str) -> Iterator[None]:
+    """DuckDB and the disk speak our language, without their texts: those may quote a row."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise WarehouseFault(
+            f"DuckDB refused ({type(error).__name__})",
+            where=where,
+            next_step="run `muara doctor`; nothing of this batch was loaded.",
+        ) from None
+    except OSError as error:
+        raise WarehouseFault(
+            f"the disk refused ({errno.errorcode.get(error.errno or 0, 'unknown')})",
+            where=where,
+            next_step="make room or correct the rights in MUARA_HOME; nothing was loaded.",
+        ) from None
 
 
 def _run(
@@ -76,7 +101,7 @@ def _run(
         staging.judge_duplicates(area)
         staging.check_arrival(area, pull.extracted, pull.announced)
         staging.give_context(area, account.night)
-        staging.type_rows(area, lambda rows: typed(rows, stream))
+        staging.type_rows(area, lambda rows: typed(rows, stream), columns_named_in(rules))
         mark("staged", **where)
         validate(area.connection, rules, where=pull.where)
         mark("validated", **where)

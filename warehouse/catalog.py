@@ -29,7 +29,7 @@ def lake_folder(settings: Settings) -> Path:
 
 
 def open_duckdb(settings: Settings, path: Path | str = ":memory:") -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with our extensions, limits and macros (`keyed`, `record_id`)."""
+    """A DuckDB connection with our extensions, limits and macros (`keyed`, `record_id`, `row_hash`)."""
     connection = duckdb.connect(
         str(path),
         config={
@@ -50,10 +50,13 @@ def open_duckdb(settings: Settings, path: Path | str = ":memory:") -> duckdb.Duc
 
 
 # HMAC's shape (an inner and an outer keyed SHA-256), cut to 128 bits: without the key a surrogate
-# cannot be computed from a NIK, even by trying all of them.
+# cannot be computed from a NIK, even by trying all of them. `row_hash` only compares versions of a
+# row; a cheaper keyed hash is enough there.
 KEYED_HASH = """
 CREATE OR REPLACE TEMP MACRO keyed(text) AS CAST(left(sha256(
     getvariable('outer_key') || sha256(getvariable('inner_key') || text)), 32) AS UUID);
+CREATE OR REPLACE TEMP MACRO row_hash(text) AS
+    CAST(md5(getvariable('inner_key') || text) AS UUID);
 CREATE OR REPLACE TEMP MACRO record_id(source, stream, key) AS
     CASE WHEN key IS NULL THEN NULL ELSE keyed(source || '.' || stream || ':' || key) END;
 """
@@ -104,6 +107,14 @@ def reading(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
     finally:
         connection.close()
+
+
+def lock_down(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """For queries people type: no files but the lake's, no way to change these settings."""
+    data = lake_folder(settings)
+    connection.execute(f"SET allowed_directories = ['{data}/']")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
 
 
 @contextmanager
@@ -233,3 +244,21 @@ def collect_orphans(settings: Settings) -> int:
             )
         finally:
             connection.close()
+
+
+def replace_if_changed(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> bool:
+    """Make table `name` hold exactly the rows of `query`; write nothing when it already does."""
+    columns = ", ".join(
+        f'CAST("{column}" AS {kind.type}) AS "{column}"'
+        for column, kind in tables()[name].columns.items()
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT {columns} FROM ({query})")
+    differs = connection.execute(
+        f"(SELECT * FROM wanted EXCEPT ALL SELECT * FROM lake.{name}) UNION ALL "
+        f"(SELECT * FROM lake.{name} EXCEPT ALL SELECT * FROM wanted) LIMIT 1"
+    ).fetchone()
+    if differs:
+        with transaction(connection):
+            connection.execute(f"DELETE FROM lake.{name}")
+            connection.execute(f"INSERT INTO lake.{name} SELECT * FROM wanted")
+    return differs is not None

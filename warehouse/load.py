@@ -210,14 +210,14 @@ def _check_deletions(area: Staging) -> None:
 
 
 def _write_landing(area: Staging, account: Account) -> None:
-    columns = ", ".join(f'staged."{name}"' for name in area.stream.names)
+    columns = ", ".join(f'raw."{name}"' for name in area.stream.names)
     area.connection.execute(
         f"""
         INSERT INTO {area.landing}
         SELECT {account.batch_id}, change._record_id, change._op, change._row_hash, change._flags,
             change._row, change._origin, {columns}
-        FROM change LEFT JOIN staged
-            ON staged._row = CASE WHEN change._op IN ('insert', 'update') THEN change._row END
+        FROM change LEFT JOIN raw
+            ON raw._row = CASE WHEN change._op IN ('insert', 'update') THEN change._row END
         """
     )
 
@@ -257,15 +257,15 @@ def _write_quarantine(area: Staging, account: Account) -> None:
                 WHERE quarantine_id NOT IN ({still}) AND {scope})
             """
         )
+    as_sent = ", ".join(f'"{name}" := raw."{name}"' for name in area.stream.names)
     connection.execute(
         f"""
         INSERT INTO lake.quarantine.row
         SELECT gen_random_uuid(), '{account.source}', '{account.stream}', verdict._record_id,
-            verdict._row_hash, verdict.rules, staged._origin, staged._row,
-            CAST(to_json(struct_pack({", ".join(f'"{n}" := staged."{n}"' for n in area.stream.names)}))
-                AS VARCHAR),
+            verdict._row_hash, verdict.rules, raw._origin, raw._row,
+            CAST(to_json(struct_pack({as_sent})) AS VARCHAR),
             {account.batch_id}, DATE '{account.night}', NULL, NULL, 'open'
-        FROM verdict JOIN staged USING (_row)
+        FROM verdict JOIN raw USING (_row)
         WHERE verdict.home = 'quarantined' AND NOT EXISTS (
             SELECT 1 FROM open_entry WHERE open_entry._record_id = verdict._record_id
                 AND open_entry._row_hash = verdict._row_hash AND open_entry.rules = verdict.rules)
@@ -334,15 +334,14 @@ def apply_batch(
     for name, expression in conform(rows, table).items():
         own = tables()[name].own_columns
         columns = expression.select(*own, "flags")
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE conformed AS {ibis.to_sql(columns, dialect='duckdb')}"
-        )
-        _merge(connection, tables()[name], identity, batch_id, night, target)
+        query = str(ibis.to_sql(columns, dialect="duckdb"))
+        _merge(connection, tables()[name], query, identity, batch_id, night, target)
 
 
 def _merge(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
+    conformed_rows: str,
     identity: tuple[str, str],
     batch_id: int,
     night: date,
@@ -358,7 +357,7 @@ def _merge(
     here = f"version.source = '{identity[0]}' AND version.stream = '{identity[1]}'"
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE fresh AS SELECT {casts}, flags FROM conformed;
+        CREATE OR REPLACE TEMP TABLE fresh AS SELECT {casts}, flags FROM ({conformed_rows});
         CREATE OR REPLACE TEMP TABLE current AS
         SELECT {own}, valid_from FROM {full} AS version
         WHERE valid_to IS NULL AND {here}
@@ -405,10 +404,14 @@ def _merge(
             AND source_record_id IN (SELECT _record_id FROM changed_record)
         """
     ).fetchone() or (0, 0)
-    if not held == keys == conformed:
+    records = int(
+        _scalar(connection, "SELECT count(*) FROM changed_record WHERE _op <> 'delete'")
+    )
+    one_each = table.key == ("source_record_id",)
+    if not held == keys == conformed or (one_each and held != records):
         raise Imbalance(
-            f"{table.name} should hold {conformed} rows of this batch and holds {held}, "
-            f"{keys} of them distinct",
+            f"the batch conforms to {records if one_each else conformed} records, {table.name} "
+            f"holds {held}, {keys} of them distinct",
             where=".".join(identity),
             next_step="nothing was loaded; this is a fault of ours, please report it.",
         )

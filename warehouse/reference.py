@@ -6,8 +6,7 @@ Every row names its origin. A table is rewritten only when its content changed.
 from pathlib import Path
 
 from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
-from warehouse.tables import tables
+from warehouse.catalog import attach, open_duckdb, replace_if_changed, writer_lock
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -73,28 +72,14 @@ def _queries(settings: Settings) -> dict[str, str]:
 
 def load_reference(settings: Settings) -> list[str]:
     """Bring the reference tables up to the packaged data. Returns the tables that changed."""
-    changed = []
     with writer_lock(settings):
         connection = open_duckdb(settings)
         try:
             attach(connection, settings)
-            for name, query in _queries(settings).items():
-                columns = ", ".join(
-                    f'CAST("{column}" AS {kind.type}) AS "{column}"'
-                    for column, kind in tables()[name].columns.items()
-                )
-                connection.execute(
-                    f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT {columns} FROM ({query})"
-                )
-                difference = connection.execute(
-                    f"(SELECT * FROM wanted EXCEPT ALL SELECT * FROM lake.{name}) UNION ALL "
-                    f"(SELECT * FROM lake.{name} EXCEPT ALL SELECT * FROM wanted)"
-                ).fetchone()
-                if difference:
-                    with transaction(connection):
-                        connection.execute(f"DELETE FROM lake.{name}")
-                        connection.execute(f"INSERT INTO lake.{name} SELECT * FROM wanted")
-                    changed.append(name)
+            return [
+                name
+                for name, query in _queries(settings).items()
+                if replace_if_changed(connection, name, query)
+            ]
         finally:
             connection.close()
-    return changed

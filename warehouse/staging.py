@@ -1,8 +1,8 @@
 """The staging area of one batch: a DuckDB file outside the lake, gone when the batch ends.
 
-Tables: `raw` (as read), `staged` (with surrogates and verdict on duplicates), `typed` (values
-by declaration), `broken` (row × rule), `verdict` (row → its home). The lake is attached read-only
-in spirit: nothing here writes to it.
+Tables: `raw` (as read), `staged` (surrogates, and which rows are duplicates), `typed` (values by
+declaration, as far as rules need them), `broken` (row × rule), `verdict` (row → its home). The lake
+is attached for reading; only `warehouse.load` writes to it.
 """
 
 import shutil
@@ -22,6 +22,7 @@ from common.definition import Source, Stream
 from common.errors import Imbalance
 from common.settings import Settings
 from warehouse.catalog import attach, open_duckdb
+from warehouse.erase import forget_erased
 from warehouse.tables import landing_name
 
 EXACT_DUPLICATE = "exact_duplicate"
@@ -86,43 +87,53 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
 
 
 def judge_duplicates(area: Staging) -> None:
-    """Make `staged`: `raw` with `_record_id`, `_row_hash`, `_excluded` (a reason or NULL) and
-    `_rows_with_key`, the number of different rows that share the record.
+    """Make `staged`, one narrow row per row of `raw`: `_record_id`, `_row_hash`, `_excluded` (a
+    reason or NULL) and `_rows_with_key`, the number of different rows that share the record.
 
-    A row without a complete key gets a surrogate of the whole row.
+    A row without a complete key gets its row hash as surrogate.
     """
-    hashed = " || ".join(f"coalesce(length(\"{name}\") || ':' || \"{name}\", '-')"
-                         for name in sorted(area.stream.names))  # fmt: skip
+    forget_erased(area.connection, area.stream.names)
+    text = " || ".join(
+        f"coalesce(length(\"{name}\") || ':' || \"{name}\", '-')"
+        for name in sorted(area.stream.names)
+    )
     key = " || '|' || ".join(f'"{name}"' for name in area.stream.key)
-    identity = f"'{area.source.name}', '{area.stream.name}'"
     area.connection.execute(
         f"""
+        CREATE TEMP TABLE hashed AS
+        SELECT _row, _origin, row_hash({text}) AS _row_hash,
+            record_id('{area.source.name}', '{area.stream.name}', {key}) AS _key_id
+        FROM raw;
         CREATE TABLE staged AS
-        WITH hashed AS (SELECT *, keyed({hashed}) AS _row_hash FROM raw),
-        keyed_rows AS (
-            SELECT *, coalesce(record_id({identity}, {key}), _row_hash) AS _record_id FROM hashed),
-        copies AS (
-            SELECT *, row_number() OVER (PARTITION BY _row_hash ORDER BY _row) AS _copy
-            FROM keyed_rows),
+        WITH first_copy AS (
+            SELECT _row_hash, min(_row) AS _first FROM hashed GROUP BY _row_hash
+            HAVING count(*) > 1),
         excluded AS (
-            SELECT * EXCLUDE (_copy),
-                CASE WHEN _record_id IN (SELECT source_record_id FROM lake.ops.erasure)
+            SELECT _row, _origin, _row_hash, coalesce(_key_id, _row_hash) AS _record_id,
+                CASE WHEN _key_id IN (SELECT source_record_id FROM lake.ops.erasure)
                          THEN '{ERASED}'
-                     WHEN _copy > 1 THEN '{EXACT_DUPLICATE}' END AS _excluded
-            FROM copies)
-        SELECT *, count(*) FILTER (_excluded IS NULL) OVER (PARTITION BY _record_id)
-            AS _rows_with_key
-        FROM excluded
+                     WHEN _row > _first THEN '{EXACT_DUPLICATE}' END AS _excluded
+            FROM hashed LEFT JOIN first_copy USING (_row_hash)),
+        shared AS (
+            SELECT _record_id, count(*) AS _rows FROM excluded WHERE _excluded IS NULL
+            GROUP BY _record_id HAVING count(*) > 1)
+        SELECT excluded.*, coalesce(_rows, 1) AS _rows_with_key
+        FROM excluded LEFT JOIN shared USING (_record_id)
         """
     )
 
 
-def type_rows(area: Staging, typed: Callable[[ir.Table], ir.Table]) -> None:
-    """Make the table `typed` over the staged rows that are not excluded."""
+def type_rows(
+    area: Staging, typed: Callable[[ir.Table], ir.Table], is_needed: Callable[[str], bool]
+) -> None:
+    """Make the table `typed`: the rows that are not excluded, with the needed typed columns."""
     backend = ibis.duckdb.from_connection(area.connection)
     staged = backend.table("staged")
-    expression = typed(staged.filter(staged["_excluded"].isnull()))
-    area.connection.execute(f"CREATE TABLE typed AS {ibis.to_sql(expression, dialect='duckdb')}")
+    rows = staged.filter(staged["_excluded"].isnull()).drop("_origin")
+    expression = typed(rows.inner_join(backend.table("raw"), "_row"))
+    names = [name for name in expression.columns if name.startswith("_") or is_needed(name)]
+    query = ibis.to_sql(expression.select(*names), dialect="duckdb")
+    area.connection.execute(f"CREATE TABLE typed AS {query}")
 
 
 def check_arrival(area: Staging, extracted: int, announced: int | None) -> None:

@@ -1,0 +1,254 @@
+"""Births: the hospital's notice, the report online (Brojol), the certificate, the registry's row.
+
+Table `birth` of the truth plans every birth ahead: what will be noticed, reported, certified and
+entered, and when. `advance` writes down whatever is due. Shares and delays are assumed: 84 % are born
+in a hospital, 95 % of those noticed, 85 % of all reported, 90 % of the reports certified after 1 to 14
+days; a report after more than 60 days is late (LT instead of LU).
+"""
+
+from datetime import date
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from city import names
+from city.people import EPOCH, LOCAL, YEAR, give_nik, nik_date, phone
+from city.places import settings
+
+BIRTHS_PER_RESIDENT = 0.0145  # a year (assumed)
+MONTHS = "['I','II','III','IV','V','VI','VII','VIII','IX','X','XI','XII']"
+
+
+def create_tables(con: duckdb.DuckDBPyConnection) -> None:
+    """Table `birth`: one planned birth per row; numbers stay empty until `advance` gives them."""
+    con.execute(
+        "CREATE TABLE birth (child_key BIGINT, mother_key BIGINT, father_key BIGINT, family_key BIGINT,"
+        " born_at TIMESTAMP, kind VARCHAR, birth_order INT, weight INT, length DECIMAL(5, 1), place VARCHAR,"
+        " attendant VARCHAR, hospital VARCHAR, noticed BOOLEAN, notice_number VARCHAR, report_id BIGINT,"
+        " reporter_kind VARCHAR, reporter_name VARCHAR, reporter_nik VARCHAR, reporter_phone VARCHAR,"
+        " reported_at TIMESTAMP, verified_at TIMESTAMP, refused BOOLEAN, issued_at TIMESTAMP,"
+        " certificate_id BIGINT, certificate_number VARCHAR, entered_on DATE, child_name VARCHAR, sex VARCHAR,"
+        " child_nik VARCHAR, mother_name VARCHAR, mother_nik VARCHAR, mother_birth DATE, father_name VARCHAR,"
+        " father_nik VARCHAR, father_birth DATE, address VARCHAR, witness1 VARCHAR, witness2 VARCHAR)"
+    )
+
+
+def plan(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, least_uncertified: int = 0) -> None:
+    """Plans the birth of every person who waits for a registry row. At least `least_uncertified`
+    reports never lead to a certificate, so that small cities have room for every fault."""
+    child_keys = con.execute(
+        "SELECT person_key FROM person WHERE entered_on IS NULL AND person_key NOT IN (SELECT child_key FROM birth) ORDER BY ALL"
+    ).fetchnumpy()["person_key"]
+    count = len(child_keys)
+    in_hospital = rng.random(count) < 0.84
+    hospitals = settings("places")["hospitals"]
+    share = np.array(list(hospitals.values())) / sum(hospitals.values())
+    place = np.where(in_hospital, "1", rng.choice(["2", "3", "4", "5"], count, p=[0.5, 0.1, 0.35, 0.05]))
+    attendant = np.where(
+        in_hospital, rng.choice(["1", "2"], count, p=[0.7, 0.3]), rng.choice(["2", "3", "4"], count, p=[0.9, 0.07, 0.03])
+    )
+    reported = rng.random(count) < 0.85
+    certified = reported & (rng.random(count) < 0.90)
+    missing = least_uncertified - (reported & ~certified).sum()
+    if missing > 0:
+        at = np.flatnonzero(certified)
+        certified[rng.choice(at, min(missing, len(at) * 2 // 3), replace=False)] = False
+    late = rng.random(count) < 0.02
+    report_days = np.where(late, rng.uniform(61, 120, count), 0.3 + rng.exponential(6, count).clip(max=59))
+    issue_days = rng.uniform(1, 14, count)
+    last = con.execute("SELECT max(person_key) FROM person").fetchone()[0]
+    drawn = {
+        "child_key": child_keys,
+        "born_second": rng.integers(0, 72000, count),
+        "weight": rng.normal(3100, 420, count).clip(1900, 4600).astype(int),
+        "length": (rng.normal(49, 1.6, count).clip(43, 55) * 2).round() / 2,
+        "place": place,
+        "attendant": attendant,
+        "hospital": np.where(in_hospital, rng.choice(list(hospitals), count, p=share), None),
+        "noticed": in_hospital & (rng.random(count) < 0.95),
+        "reporter_kind": rng.choice(["ortu", "rs", "bidan"], count, p=[0.7, 0.2, 0.1]),
+        "by_mother": rng.random(count) < 0.3,
+        "report_second": np.where(reported, (report_days * 86400).astype(int), -1),
+        "verify_second": (issue_days * rng.uniform(0.05, 0.8, count) * 86400).astype(int),
+        "issue_second": np.where(certified, (issue_days * 86400).astype(int), -1),
+        "refused": rng.random(count) < 0.5,
+        "enter_days": rng.integers(20, 75, count),
+        "witness1_key": rng.integers(1, last, count),
+        "witness2_key": rng.integers(1, last, count),
+    }
+    con.register("drawn", pa.table(drawn))
+    con.execute(
+        """
+        INSERT INTO birth
+        WITH known AS (
+            SELECT drawn.* REPLACE (if(reporter_kind = 'rs' AND hospital IS NULL, 'bidan', reporter_kind) AS reporter_kind),
+                child.mother_key, child.father_key, child.family_key, child.birth_order,
+                child.birth_date + to_seconds(born_second) AS born_at,
+                born_at + to_seconds(nullif(report_second, -1)) AS reported_at,
+                reported_at + to_seconds(nullif(issue_second, -1)) AS issued_at,
+                child.name AS child_name, child.sex, child.nik AS child_nik, child.birth_date,
+                mother.name AS mother_name, mother.nik AS mother_nik, mother.birth_date AS mother_birth, mother.phone AS mother_phone,
+                father.name AS father_name, father.nik AS father_nik, father.birth_date AS father_birth, father.phone AS father_phone,
+                witness1.name AS witness1, witness2.name AS witness2,
+                alamat || ' RT ' || no_rt || ' RW ' || no_rw AS address,
+                by_mother OR father.person_key IS NULL AS by_mother_indeed
+            FROM drawn
+            JOIN person child ON child.person_key = child_key
+            JOIN person mother ON mother.person_key = child.mother_key
+            LEFT JOIN person father ON father.person_key = child.father_key
+            LEFT JOIN person witness1 ON witness1.person_key = witness1_key
+            LEFT JOIN person witness2 ON witness2.person_key = witness2_key
+            JOIN sound.data_keluarga ON row_id = child.family_key
+        )
+        SELECT child_key, mother_key, father_key, family_key, born_at,
+            least(count(*) OVER (PARTITION BY mother_key, birth_date), 5), birth_order, weight, length, place,
+            attendant, hospital, noticed, NULL, NULL, reporter_kind,
+            CASE reporter_kind WHEN 'ortu' THEN if(by_mother_indeed, mother_name, father_name)
+                WHEN 'rs' THEN 'PETUGAS ' || hospital ELSE 'BIDAN ' || split_part(coalesce(witness1, mother_name), ' ', 1) END,
+            if(reporter_kind = 'ortu', if(by_mother_indeed, mother_nik, father_nik), NULL),
+            if(by_mother_indeed, mother_phone, father_phone),
+            reported_at, reported_at + to_seconds(verify_second), refused AND issued_at IS NULL, issued_at, NULL, NULL,
+            coalesce(issued_at::DATE, birth_date + enter_days::INT), child_name, sex, child_nik,
+            mother_name, mother_nik, mother_birth, father_name, father_nik, father_birth, address, witness1, witness2
+        FROM known ORDER BY child_key
+        """
+    )
+    con.unregister("drawn")
+
+
+def happen(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, residents: int, day: date) -> None:
+    """Children born on this day, to wives of 19 to 42 whose youngest is older than a year."""
+    mothers = con.execute(
+        f"""SELECT p.person_key AS mother_key, p.family_key, head.row_id AS father_key, origin, f.religion, surname,
+            (SELECT coalesce(max(birth_order), 0) + 1 FROM person c WHERE c.mother_key = p.person_key) AS birth_order
+        FROM person p JOIN family f USING (family_key)
+        JOIN sound.biodata_wni wife ON wife.row_id = p.person_key AND wife.stat_hbkel = '3' AND wife.flag_status = '1'
+        JOIN (SELECT person_key AS row_id, family_key FROM person SEMI JOIN
+              (SELECT row_id AS person_key FROM sound.biodata_wni WHERE stat_hbkel = '1' AND flag_status = '1') USING (person_key)) head
+            USING (family_key)
+        WHERE p.birth_date BETWEEN DATE '{day}' - 15340 AND DATE '{day}' - 6940
+        AND p.person_key NOT IN (SELECT mother_key FROM person WHERE mother_key IS NOT NULL AND birth_date > DATE '{day}' - 400)
+        ORDER BY p.person_key"""
+    ).to_arrow_table()
+    mothers = mothers.take(rng.permutation(mothers.num_rows)[: max(1, round(residents * BIRTHS_PER_RESIDENT / 365))])
+    count = mothers.num_rows
+    column = {name: mothers[name].to_numpy() for name in mothers.column_names}
+    sex = np.where(rng.random(count) < 0.512, names.MALE, names.FEMALE)
+    name = names.draw(rng, column["origin"], sex, np.full(count, day.year), column["religion"], column["surname"])
+    con.register("baby", mothers.append_column("sex", pa.array(sex)).append_column("name", name).append_column("position", pa.array(range(count))))
+    con.execute(
+        f"""CREATE OR REPLACE TEMP TABLE new_person AS
+        SELECT (SELECT max(person_key) FROM person) + 1 + position AS person_key, baby.*,
+            '{LOCAL}' || region_code[7:8] AS prefix, DATE '{day}' AS birth_date
+        FROM baby JOIN family USING (family_key) JOIN rw USING (rw_index)"""
+    )
+    con.unregister("baby")
+    give_nik(con)
+    con.execute(
+        f"""INSERT INTO person SELECT person_key, family_key, mother_key, father_key, name, nik,
+            if(sex = {names.MALE}, 'male', 'female'), birth_date, birth_order, 'resident', NULL, {phone("person_key")}
+        FROM new_person JOIN new_nik USING (person_key) ORDER BY person_key"""
+    )
+    plan(con, rng)
+
+
+def advance(con: duckdb.DuckDBPyConnection, first: date, day: date) -> None:
+    """Brings notices (of births from `first` on), reports, certificates and registry rows to this day."""
+    due = f"<= DATE '{day}'"
+    con.execute(
+        f"""UPDATE birth SET notice_number = numbered.notice_number FROM (
+            SELECT child_key, hospital || '/' || printf('%04d', row_number() OVER (PARTITION BY hospital, year(born_at) ORDER BY born_at, child_key)
+                + (SELECT count(*) FROM birth b WHERE b.notice_number IS NOT NULL AND b.hospital = birth.hospital AND year(b.born_at) = year(birth.born_at)))
+                || '/' || {MONTHS}[month(born_at)] || '/' || year(born_at) AS notice_number
+            FROM birth WHERE noticed AND notice_number IS NULL AND born_at::DATE {due}
+        ) numbered WHERE birth.child_key = numbered.child_key"""
+    )
+    con.execute(
+        f"""UPDATE birth SET report_id = numbered.id FROM (
+            SELECT child_key, (SELECT coalesce(max(report_id), 0) FROM birth) + row_number() OVER (ORDER BY reported_at, child_key) AS id
+            FROM birth WHERE report_id IS NULL AND reported_at::DATE {due}
+        ) numbered WHERE birth.child_key = numbered.child_key"""
+    )
+    con.execute(
+        f"""UPDATE birth SET certificate_id = numbered.id, certificate_number = number FROM (
+            SELECT child_key, (SELECT coalesce(max(certificate_id), 0) FROM birth) + row_number() OVER (ORDER BY issued_at, child_key) AS id,
+                '{LOCAL}-' || if(reported_at > born_at + INTERVAL 60 DAY, 'LT', 'LU') || strftime(issued_at, '-%d%m%Y-')
+                || printf('%04d', row_number() OVER (PARTITION BY issued_at::DATE ORDER BY issued_at, child_key)) AS number
+            FROM birth WHERE certificate_id IS NULL AND issued_at::DATE {due}
+        ) numbered WHERE birth.child_key = numbered.child_key"""
+    )
+    _write_notices(con, first, day)
+    _write_reports(con, day)
+    _write_certificates(con)
+    _enter(con, day)
+
+
+def _write_notices(con: duckdb.DuckDBPyConnection, first: date, day: date) -> None:
+    con.execute(
+        f"""
+        INSERT INTO sound.hospital_notice
+        SELECT child_key, notice_number, strftime(born_at, '%d/%m/%Y'), mother_name, mother_nik,
+            date_diff('day', mother_birth, born_at) // {YEAR}::INT, coalesce(father_name, ''), if(sex = 'male', 'L', 'P'),
+            strftime(born_at, '%d/%m/%Y'), strftime(born_at, '%H:%M'),
+            replace(printf('%.2f', weight / 1000), '.', ','), replace(length::VARCHAR, '.', ','),
+            if(kind = '1', 'TUNGGAL', 'KEMBAR ' || kind),
+            CASE WHEN attendant = '1' THEN 'DOKTER' WHEN child_key % 11 = 0 THEN 'PERAWAT' WHEN child_key % 97 = 0 THEN 'LAINNYA' ELSE 'BIDAN' END,
+            address
+        FROM birth WHERE notice_number IS NOT NULL AND born_at::DATE BETWEEN DATE '{first}' AND DATE '{day}'
+        ORDER BY child_key
+        """
+    )
+
+
+def _write_reports(con: duckdb.DuckDBPyConnection, day: date) -> None:
+    """The form database as of this day; its rows are a function of the plan."""
+    stamp = "'%Y-%m-%d %H:%M:%S'"
+    con.execute("DELETE FROM sound.laporan_kelahiran")
+    con.execute(
+        f"""
+        INSERT INTO sound.laporan_kelahiran
+        SELECT report_id, report_id, 'BAK-' || year(reported_at) || '-' || printf('%06d', report_id), strftime(reported_at, {stamp}),
+            reporter_kind, reporter_name, reporter_nik, reporter_phone, father_nik, father_name, father_birth,
+            mother_nik, mother_name, mother_birth, child_name, if(sex = 'male', '1', '2'), place, 'CIREBON',
+            born_at::DATE, strftime(born_at, '%H:%M'), kind, birth_order, attendant, weight, length, hospital, witness1, witness2,
+            state, strftime(CASE state WHEN 'diajukan' THEN reported_at WHEN 'terbit' THEN issued_at ELSE verified_at END, {stamp})
+        FROM (SELECT *, CASE WHEN certificate_id IS NOT NULL THEN 'terbit'
+                WHEN verified_at::DATE > DATE '{day}' THEN 'diajukan' WHEN refused THEN 'ditolak' ELSE 'diverifikasi' END AS state
+              FROM birth WHERE report_id IS NOT NULL)
+        ORDER BY report_id
+        """
+    )
+
+
+def _write_certificates(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        """
+        INSERT INTO sound.akta_kelahiran
+        SELECT certificate_id, certificate_id, report_id, certificate_number, issued_at::DATE, child_nik, child_name,
+            if(sex = 'male', '1', '2'), born_at::DATE, mother_nik, strftime(issued_at, '%Y-%m-%d %H:%M:%S')
+        FROM birth WHERE certificate_id IS NOT NULL AND certificate_id NOT IN (SELECT row_id FROM sound.akta_kelahiran)
+        ORDER BY certificate_id
+        """
+    )
+
+
+def _enter(con: duckdb.DuckDBPyConnection, day: date) -> None:
+    """The registry's rows of newborns, on the day of their certificate or, without one, weeks later."""
+    con.execute(
+        f"""
+        INSERT INTO sound.biodata_wni
+        SELECT child_key, child_nik, child_name, if(b.sex = 'male', '1', '2'), 'CIREBON', born_at::DATE,
+            if(certificate_id IS NULL, '1', '2'), certificate_number, '13', m.agama, '1', '4', '1', '1',
+            b.mother_nik, b.mother_name, b.father_nik, b.father_name, no_kk, '32', '74', region_code[8:8], region_code[10:],
+            '1', strftime(coalesce(issued_at, b.entered_on + INTERVAL 10 HOUR), '%Y-%m-%d %H:%M:%S'), NULL, '1', NULL, NULL, '1'
+        FROM birth b JOIN person p ON p.person_key = child_key JOIN family f ON f.family_key = b.family_key JOIN rw USING (rw_index)
+        JOIN (SELECT row_id, agama FROM sound.biodata_wni) m ON m.row_id = b.mother_key
+        WHERE p.entered_on IS NULL AND b.entered_on <= DATE '{day}' AND p.status = 'resident'
+        ORDER BY child_key
+        """
+    )
+    con.execute(
+        f"""UPDATE person SET entered_on = b.entered_on FROM birth b
+        WHERE child_key = person_key AND person.entered_on IS NULL AND b.entered_on <= DATE '{day}'"""
+    )

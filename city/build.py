@@ -1,0 +1,152 @@
+"""Builds the sample city and lets its days pass."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import sqlalchemy as sa
+
+from city import births, cameras, dirt, people, planning, reports, truth
+from city.places import create_rw_table
+from city.systems import DATABASES, Systems, apply, create_mirrors, load_sqlite_extension, tables, write_all
+
+FIRST_DAY = date(2026, 11, 23)
+DEATHS, MOVES = 0.007, 0.02  # a year, per resident (assumed); as many move in as out
+NOTICE_DAYS, LEAST_NOTICES = 60, 60
+
+
+def build(home: Path, residents: int, seed: int, today: date = FIRST_DAY, systems: Systems | None = None) -> None:
+    """Builds a city of exactly `residents` living residents as of `today`: the legacy systems under
+    `home/systems` (or at `systems`' URLs), the truth under `home/truth`. What was there before goes."""
+    home = Path(home)
+    for folder in ("systems", "truth"):
+        shutil.rmtree(home / folder, ignore_errors=True)
+        (home / folder).mkdir(parents=True)
+    stream = _streams(seed, today)
+    with _city(home) as con:
+        create_mirrors(con)
+        create_rw_table(con)
+        for part in (people, births, reports):
+            part.create_tables(con)
+        dead, moved = round(residents * DEATHS), round(residents * MOVES)
+        drafted = people.draft(next(stream), residents + dead + moved, today)
+        people.settle(con, drafted, today, newborn_days=365)
+        births.plan(con, next(stream), least_uncertified=16)
+        people.die(con, next(stream), dead, 365, today)
+        people.move_out(con, next(stream), moved, 365, today)
+        births.advance(con, _first_notice(con, today), today)
+        planning.draw_up(con, next(stream), residents, today)
+        reports.file(con, next(stream), reports.yearly(residents), 365, today)
+        reports.advance(con, today)
+        cameras.install(con, next(stream), today)
+        dirt.soil(con, next(stream), today)
+        write_all(con, home, systems or Systems())
+        truth.write(con, home / "truth")
+    _write_state(home, seed, residents, today)
+
+
+def tomorrow(home: Path, systems: Systems | None = None) -> None:
+    """Advances the city by one day. The systems change by the rows that change, and
+    `truth/change_<day>.parquet` names every one of them."""
+    home = Path(home)
+    state = _state(home)
+    residents, day = state["residents"], today(home) + timedelta(days=1)
+    stream = _streams(state["seed"], day)
+    daily = lambda share: max(1, round(residents * share))  # noqa: E731
+    with _city(home) as con:
+        con.execute("BEGIN")
+        truth.remember(con)
+        people.die(con, next(stream), daily(DEATHS / 365), 1, day)
+        people.move_out(con, next(stream), daily(MOVES / 365), 1, day)
+        people.settle(con, people.draft(next(stream), daily(MOVES / 365), day, moving_in=True), day, newborn_days=0)
+        people.correct(con, next(stream), daily(0.0001), day)
+        people.strike_off(con, next(stream), daily(0.0001))
+        births.happen(con, next(stream), residents, day)
+        births.advance(con, day, day)
+        planning.move_on(con, next(stream), residents, day)
+        reports.file(con, next(stream), max(1, round(reports.yearly(residents) / 365)), 1, day)
+        reports.advance(con, day)
+        cameras.flicker(con, next(stream), day)
+        dirt.worsen_and_mend(con, next(stream), day)
+        truth.compare(con)
+        apply(con, home, systems or Systems())
+        truth.write_changes(con, home / "truth", day)
+        truth.write(con, home / "truth")
+        con.execute("COMMIT")
+    _write_state(home, state["seed"], residents, day)
+
+
+def today(home: Path) -> date:
+    """The city's own date."""
+    return date.fromisoformat(_state(Path(home))["today"])
+
+
+def connections(home: Path, open311_url: str | None = None, systems: Systems | None = None) -> dict[str, str]:
+    """Connection id to URL of every system; `report_inbox` only while its service runs (`serve_open311`)."""
+    home, systems = Path(home).absolute(), systems or Systems()
+    urls = {system: systems.url(home, system) for system in DATABASES if system != "report_inbox"}
+    urls["brojol_drops"] = f"file://{home / 'systems' / 'hospital_drops'}"
+    return urls | ({"report_inbox": open311_url} if open311_url else {})
+
+
+def content_hashes(home: Path) -> dict[str, str]:
+    """A hash of the content of every table of the embedded systems and of every hospital file, whatever
+    the order of rows and the layout of files. Keys are `<system>.<table>` or `hospital_drops/<file>`."""
+    home, hashes = Path(home), {}
+    with duckdb.connect() as con:
+        load_sqlite_extension(con)
+        for system in DATABASES:
+            con.execute(f"ATTACH '{sa.make_url(Systems().url(home, system)).database}' AS source (TYPE sqlite, READ_ONLY)")
+            for table in tables():
+                if table.system == system and not table.is_files:
+                    values = ", ".join(f"""coalesce("{column}"::VARCHAR, '\\N')""" for column in table.columns)
+                    row = f"md5_number_lower(concat_ws('|', {values}))"
+                    hashes[f"{system}.{table.name}"] = con.execute(
+                        f"SELECT count(*) || '-' || coalesce(sum({row}::HUGEINT), 0) FROM source.{table.name}"
+                    ).fetchone()[0]
+            con.execute("DETACH source")
+    drops = home / "systems" / "hospital_drops"
+    for path in sorted(drops.rglob("*.csv")):
+        lines = sorted(path.read_bytes().splitlines())
+        hashes[f"hospital_drops/{path.relative_to(drops)}"] = sha256(b"\n".join(lines)).hexdigest()
+    return hashes
+
+
+def _first_notice(con: duckdb.DuckDBPyConnection, today: date) -> date:
+    """From when hospitals' files are kept: 60 days, or as long as it takes to have enough notices."""
+    enough = con.execute(
+        f"""SELECT min(born_at)::DATE FROM (SELECT born_at FROM birth WHERE noticed AND born_at::DATE <= DATE '{today}'
+        ORDER BY born_at DESC LIMIT {LEAST_NOTICES})"""
+    ).fetchone()[0]
+    return min(today - timedelta(days=NOTICE_DAYS), enough)
+
+
+def _streams(seed: int, day: date) -> Iterator[np.random.Generator]:
+    """Independent random streams for the steps of one day."""
+    step = 0
+    while True:
+        yield np.random.default_rng([seed, day.toordinal(), step])
+        step += 1
+
+
+@contextmanager
+def _city(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    con = duckdb.connect(str(home / "truth" / "city.duckdb"), config={"memory_limit": "2GB"})
+    try:
+        yield con
+    finally:
+        con.close()
+
+
+def _state(home: Path) -> dict[str, str | int]:
+    return json.loads((home / "city.json").read_text())
+
+
+def _write_state(home: Path, seed: int, residents: int, today: date) -> None:
+    (home / "city.json").write_text(json.dumps({"seed": seed, "residents": residents, "today": today.isoformat()}) + "\n")

@@ -1,0 +1,1 @@
+"""Schedules, assets, retries. The only place that imports Airflow; no data logic."""

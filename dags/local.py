@@ -1,0 +1,301 @@
+"""Airflow on one machine without Docker: metadata in SQLite, LocalExecutor, nothing but loopback.
+
+    python -m dags.local night     every DAG once, in one process, in asset order
+    python -m dags.local prepare   metadata, pools, warehouse tables; before Airflow starts anywhere
+    python -m dags.local up        scheduler and UI in the foreground, until Ctrl-C or `down`
+    python -m dags.local down      stop what `up` started
+
+Airflow reads its settings when it is imported, so nothing here imports it before `main` has put
+them into the environment. Settings that are already in the environment win.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import psutil
+
+from common.definition import Source, load_sources
+from common.errors import DefinitionError, MuaraError
+from common.settings import ROOT, Settings
+
+DAGS = ROOT / "dags"
+BUNDLE = "dags-folder"
+PORT = "8080"
+SERVICES = {
+    "api-server": ["api-server"],
+    "scheduler": ["scheduler", "--skip-serve-logs"],
+    "dag-processor": ["dag-processor"],
+    "triggerer": ["triggerer", "--skip-serve-logs"],
+}
+SECONDS_TO_START = 120
+SECONDS_TO_STOP = 30
+
+
+def airflow_home(settings: Settings) -> Path:
+    return settings.home / "airflow"
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Environment variables of every Airflow process on this machine."""
+    home = airflow_home(settings)
+    port = os.environ.get("AIRFLOW__API__PORT", PORT)
+    chosen = settings.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    return {f"MUARA_{name.upper()}": str(value) for name, value in chosen.items()} | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
+        "AIRFLOW__CORE__HIDE_SENSITIVE_VAR_CONN_FIELDS": "True",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / "passwords.json"),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
+        "AIRFLOW__API__HOST": "127.0.0.1",
+        "AIRFLOW__API__PORT": port,
+        "AIRFLOW__API__EXPOSE_CONFIG": "False",
+        "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
+        "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
+        "GX_ANALYTICS_ENABLED": "False",
+    }
+
+
+def create_metadata(sources: dict[str, Source]) -> None:
+    """Airflow's keys (in airflow.cfg) and tables where missing, one pool per agency system."""
+    from airflow.configuration import write_default_airflow_configuration_if_needed
+    from airflow.models.pool import Pool
+    from airflow.utils import db
+
+    write_default_airflow_configuration_if_needed()
+    db.initdb()
+    for source in sources.values():
+        Pool.create_or_update_pool(
+            source.name, source.pool_slots, f"What {source.title} bears", include_deferred=False
+        )
+
+
+def run_night(settings: Settings, sources: list[str] | None = None) -> dict[str, str]:
+    """Run every DAG (of the sources named) once, in asset order; DAG id → state of its run.
+
+    The process must be fresh, with `environment()` in place. A failed DAG stops no other.
+    """
+    return {dag_id: state for dag_id, state, _ in _night(settings, sources)}
+
+
+def _night(settings: Settings, chosen: list[str] | None) -> Iterator[tuple[str, str, float]]:
+    """DAG id, state and seconds, as each one ends."""
+    known = load_sources(settings)
+    create_metadata(known)
+    from airflow.dag_processing.dagbag import BundleDagBag
+
+    bag = BundleDagBag(dag_folder=DAGS, bundle_path=DAGS, bundle_name=BUNDLE)
+    if bag.import_errors:
+        names = ", ".join(sorted(Path(path).name for path in bag.import_errors))
+        raise DefinitionError(f"DAG files cannot be imported: {names}")
+    syncs = [f"sync_{name}" for name in _by_schedule(known) if chosen is None or name in chosen]
+    for dag_id in ["prepare_night", *syncs, "publish", "deliver_extracts"]:
+        started = time.monotonic()
+        state = _run(bag.dags[dag_id])
+        yield dag_id, state, time.monotonic() - started
+
+
+def _by_schedule(sources: dict[str, Source]) -> list[str]:
+    """Names in the order in which the sources first run after midnight."""
+    from croniter import croniter
+
+    midnight = datetime(2026, 1, 1)
+    return sorted(
+        sources, key=lambda name: croniter(sources[name].schedule, midnight).get_next(datetime)
+    )
+
+
+def _run(dag: Any) -> str:
+    try:
+        return str(dag.test().state)
+    except Exception as error:
+        print(f"{dag.dag_id}: Airflow itself failed, {type(error).__name__}", file=sys.stderr)
+        return "failed"
+
+
+def night(settings: Settings) -> int:
+    """Run the night and print a line per DAG; Airflow's own output goes to a file."""
+    log = airflow_home(settings) / "logs" / "night.log"
+    states = []
+    with _output_to(log) as terminal:
+        for dag_id, state, seconds in _night(settings, None):
+            print(f"{dag_id:28} {state:8} {seconds:6.1f} s", file=terminal, flush=True)
+            states.append(state)
+    if failed := [state for state in states if state != "success"]:
+        print(f"{len(failed)} of {len(states)} DAGs failed; why is in {log}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[TextIO]:
+    """Everything this process writes goes to `path`; yields the terminal it had before."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    saved = os.dup(1), os.dup(2)
+    with path.open("a") as file, os.fdopen(os.dup(1), "w") as terminal:
+        sys.stdout.flush()
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield terminal
+        finally:
+            sys.stdout.flush()
+            for target, original in enumerate(saved, start=1):
+                os.dup2(original, target)
+                os.close(original)
+
+
+def prepare(settings: Settings) -> int:
+    """What must be there before the first task runs anywhere. Call when no batch is running."""
+    from pipeline.sync import prepare
+
+    sources = load_sources(settings)
+    create_metadata(sources)
+    prepare(settings, sources)
+    return 0
+
+
+def up(settings: Settings) -> int:
+    """Start Airflow's services and wait for Ctrl-C, `down` or the end of one of them."""
+    home = airflow_home(settings)
+    pidfile = home / "up.pid"
+    if _alive(pidfile):
+        print("already up; `python -m dags.local down` stops it", file=sys.stderr)
+        return 1
+    logs = home / "logs"
+    logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _choose_password(Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    subprocess.run([sys.executable, "-m", "dags.local", "prepare"], cwd=ROOT, check=True,
+                   stdout=(logs / "prepare.log").open("a"), stderr=subprocess.STDOUT)  # fmt: skip
+    services: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for name, command in SERVICES.items():
+            services[name] = subprocess.Popen(
+                [sys.executable, "-m", "airflow", *command],
+                cwd=ROOT,
+                stdout=(logs / f"{name}.log").open("a"),
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone; we stop them in order
+            )
+        _note(pidfile, [os.getpid(), *(service.pid for service in services.values())])
+        _wait_until_ready(services)
+        print(
+            f"Airflow   http://127.0.0.1:{os.environ['AIRFLOW__API__PORT']}\n"
+            f"sign in   admin, with the password in "
+            f"{os.environ['AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE']}\n"
+            f"logs      {logs}\n"
+            "stop      Ctrl-C, or `make down`",
+            flush=True,
+        )
+        while all(service.poll() is None for service in services.values()):
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        ended = [name for name, service in services.items() if service.poll() is not None]
+        _stop([psutil.Process(one.pid) for one in services.values() if one.poll() is None])
+        pidfile.unlink(missing_ok=True)
+    print(f"{', '.join(ended)} ended; why is in {logs}", file=sys.stderr)
+    return 1
+
+
+def down(settings: Settings) -> int:
+    """Stop what `up` started, even where `up` itself was killed."""
+    pidfile = airflow_home(settings) / "up.pid"
+    running = _alive(pidfile)
+    if not running:
+        print("nothing is up")
+    _stop(running)
+    pidfile.unlink(missing_ok=True)
+    return 0
+
+
+def _choose_password(path: Path) -> None:
+    """A password for user admin, chosen before Airflow would choose one and print it into a log."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(json.dumps({"admin": secrets.token_urlsafe(12)}))
+
+
+def _wait_until_ready(services: dict[str, subprocess.Popen[bytes]]) -> None:
+    address = f"http://127.0.0.1:{os.environ['AIRFLOW__API__PORT']}/api/v2/monitor/health"
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
+        if any(service.poll() is not None for service in services.values()):
+            return
+        with suppress(OSError, ValueError):
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                health = json.load(answer)
+            if all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor")):
+                return
+        time.sleep(0.5)
+
+
+def _note(pidfile: Path, pids: list[int]) -> None:
+    """Process ids with their start times, so that a reused id is never mistaken for ours."""
+    pidfile.write_text(json.dumps([[pid, psutil.Process(pid).create_time()] for pid in pids]))
+
+
+def _alive(pidfile: Path) -> list[psutil.Process]:
+    """The processes noted in the file that still run, `up` itself first."""
+    found = []
+    for pid, created in json.loads(pidfile.read_text()) if pidfile.exists() else []:
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(pid)
+            if process.create_time() == created:
+                found.append(process)
+    return found
+
+
+def _stop(processes: list[psutil.Process]) -> None:
+    """Ask them to end; after a while, end them and all they started. A killed batch leaves no
+    trace in the warehouse."""
+    everyone = set(processes)
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            everyone |= set(process.children(recursive=True))
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, left = psutil.wait_procs(everyone, timeout=SECONDS_TO_STOP)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def main() -> int:
+    commands = {"night": night, "prepare": prepare, "up": up, "down": down}
+    parser = argparse.ArgumentParser(
+        prog="python -m dags.local", description="Airflow on one machine, without Docker."
+    )
+    parser.add_argument("command", choices=commands)
+    chosen = parser.parse_args().command
+    os.umask(0o077)
+    try:
+        settings = Settings()
+        os.environ.update(environment(settings) | os.environ)
+        return commands[chosen](settings)
+    except MuaraError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""The fixed hours of the night."""
+
+from datetime import timedelta
+
+from airflow.sdk import CronTriggerTimetable
+
+from common.settings import Settings
+
+
+def at(cron: str) -> CronTriggerTimetable:
+    """Each night at a time of the city.
+
+    A new Airflow waits for the next such time instead of catching up with the last one: nothing
+    has been loaded yet. (Not quite zero: the first time must survive a parse just after it.)
+    """
+    return CronTriggerTimetable(
+        cron, timezone=Settings().timezone, run_immediately=timedelta(minutes=10)
+    )

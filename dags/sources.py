@@ -1,0 +1,89 @@
+"""One DAG per agency system, `sync_<source>`, made from its definition: one task per stream.
+
+Streams run one after another, for later ones look at earlier ones; one that fails does not stop
+the next. The last task, and with it the run, succeeds only when every stream did, so the source's
+asset means: its whole night is in the warehouse.
+"""
+
+from datetime import datetime, timedelta
+
+from airflow.sdk import DAG, CronDataIntervalTimetable, TriggerRule, chain, task
+
+from common.definition import Source, load_source, load_sources
+from common.settings import Settings
+from dags import assets
+from dags.failures import as_airflow_failures
+
+COUNTS = ("extracted", "inserted", "updated", "unchanged", "quarantined", "excluded", "deleted")
+
+
+@task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
+def sync_stream(source_name: str, stream_name: str) -> dict[str, int]:
+    """Sync one stream and return its counts."""
+    from dags.connections import resolver
+    from pipeline.sync import sync
+
+    with as_airflow_failures():
+        settings = Settings()
+        source = load_source(settings, source_name)
+        account = sync(settings, source, source.stream(stream_name), resolver(settings))
+        return {name: getattr(account, name) for name in COUNTS}
+
+
+@task(trigger_rule=TriggerRule.ALL_SUCCESS)
+def settled() -> None:
+    """Tell whoever waits that every stream landed."""
+
+
+def dag_of(source: Source, settings: Settings) -> DAG:
+    """The DAG of one source. Its pool, named as the source, protects the agency's server."""
+    with DAG(
+        dag_id=f"sync_{source.name}",
+        description=source.title,
+        doc_md=_described(source),
+        schedule=CronDataIntervalTimetable(source.schedule, timezone=settings.timezone),
+        start_date=datetime(2026, 1, 1, tzinfo=settings.zone),
+        catchup=False,
+        max_active_runs=1,
+        tags=["source", source.agency],
+        default_args={
+            "owner": source.agency,
+            "retries": settings.retries,
+            "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
+        },
+    ) as dag:
+        streams = [
+            sync_stream.override(
+                task_id=stream.name,
+                pool=source.name,
+                doc_md=stream.title,
+                outlets=[assets.landed(source.name, stream.name)],
+            )(source.name, stream.name)
+            for stream in source.streams
+        ]
+        chain(*streams)
+        streams >> settled.override(outlets=[assets.settled(source.name)])()
+    return dag
+
+
+def _described(source: Source) -> str:
+    streams = "\n".join(
+        f"| {stream.name} | {stream.title} | {stream.strategy} | {', '.join(stream.key)} |"
+        for stream in source.streams
+    )
+    assumed = f"*Assumed:* {source.assumed}\n\n" if source.assumed else ""
+    return (
+        f"# {source.title}\n\n"
+        f"Owner: {source.agency}, {source.contact.unit} <{source.contact.email}>\n\n"
+        f"{assumed}"
+        f"| stream | title | strategy | key |\n|---|---|---|---|\n{streams}\n"
+    )
+
+
+def _register() -> None:
+    settings = Settings()
+    for source in load_sources(settings).values():
+        globals()[f"sync_{source.name}"] = dag_of(source, settings)
+
+
+_register()

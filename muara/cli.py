@@ -1,0 +1,459 @@
+"""The command line. Every command answers `--help` with an example and `--json` for machines."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from common import clock, log
+from common.connection import resolver
+from common.definition import load_source, load_sources
+from common.errors import DefinitionError, MuaraError
+from common.settings import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="One warehouse out of a city's scattered agency systems.")  # fmt: skip
+city_app = typer.Typer(no_args_is_help=True, help="The sample city: synthetic people, real shapes.")
+person_app = typer.Typer(no_args_is_help=True, help="One person's records.")
+app.add_typer(city_app, name="city")
+app.add_typer(person_app, name="person")
+console = Console()
+Json = Annotated[bool, typer.Option("--json", help="answer as JSON")]
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message and its family's exit code."""
+    try:
+        app()
+    except MuaraError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": error.code, "what": error.what, "where": error.where,
+                              "next": error.next_step}))  # fmt: skip
+        else:
+            Console(stderr=True).print(f"[bold red]{error.code}[/] {error}", highlight=False)
+        sys.exit(error.exit_code)
+
+
+def _settings() -> Settings:
+    settings = Settings()
+    log.configure(settings)
+    return settings
+
+
+def _answer(as_json: bool, data: Any, show: Callable[[], None]) -> None:
+    if as_json:
+        print(json.dumps(data, default=str, indent=2, ensure_ascii=False))
+    else:
+        show()
+
+
+@contextmanager
+def _progress(as_json: bool) -> Iterator[None]:
+    """A line that follows the stage marks, on a terminal only."""
+    if as_json or not console.is_terminal:
+        yield
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("starting", total=None)
+        log.on_stage(
+            lambda name, where: progress.update(
+                task, description=f"{where.get('source')}.{where.get('stream')}: {name}"
+            )
+        )
+        yield
+
+
+@app.command()
+def sources(as_json: Json = False) -> None:
+    """List the agency systems and their streams. Example: muara sources"""
+    found = load_sources(_settings())
+
+    def show() -> None:
+        table = Table("source", "agency", "stream", "reads", "strategy", "key")
+        for source in found.values():
+            for stream in source.streams:
+                table.add_row(source.name, source.agency, stream.name, stream.read.reader,
+                              stream.strategy, ", ".join(stream.key))  # fmt: skip
+        console.print(table)
+
+    _answer(as_json, [source.model_dump(mode="json") for source in found.values()], show)
+
+
+@app.command()
+def check(
+    source: Annotated[str | None, typer.Argument(help="one source; all when left out")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check definitions, rules and contracts; touches no source. Example: muara check brojol"""
+    from expectations.suite import load_rules
+    from transforms.conform import conform_of
+    from warehouse.shares import load_contracts
+
+    settings = _settings()
+    found = load_sources(settings)
+    chosen = [load_source(settings, source)] if source else list(found.values())
+    facts = []
+    for one in chosen:
+        rules = load_rules(settings, one)
+        for stream in one.streams:
+            conform_of(one, stream.name)
+            facts.append({"stream": f"{one.name}.{stream.name}", "rules": len(rules[stream.name])})
+    contracts = load_contracts(settings)
+    data = {"streams": facts, "contracts": sorted(contracts)}
+    _answer(as_json, data, lambda: console.print(
+        f"{len(chosen)} source(s), {len(facts)} streams, {sum(f['rules'] for f in facts)} rules, "
+        f"{len(contracts)} contracts: no fault"))  # fmt: skip
+
+
+@app.command()
+def sync(
+    source: str,
+    stream: Annotated[str | None, typer.Argument(help="one stream; all when left out")] = None,
+    accept: Annotated[bool, typer.Option(help="accept that many rows vanished")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring one source, or one stream, up to now. Example: muara sync brojol birth_report"""
+    from pipeline.sync import prepare
+    from pipeline.sync import sync as sync_stream
+
+    settings = _settings()
+    chosen = load_source(settings, source)
+    streams = [chosen.stream(stream)] if stream else list(chosen.streams)
+    accounts, failure = [], None
+    with _city_services(settings), _progress(as_json):
+        prepare(settings, load_sources(settings))
+        resolve = resolver(settings)
+        for one in streams:
+            try:
+                accounts.append(
+                    sync_stream(settings, chosen, one, resolve, accept_deletions=accept)
+                )
+            except MuaraError as error:
+                failure = failure or error
+    _answer(as_json, [vars(account) for account in accounts],
+            lambda: _show_status(settings, source=source))  # fmt: skip
+    if failure:
+        raise failure
+
+
+@app.command()
+def night(
+    direct: Annotated[bool, typer.Option(help="without Airflow, in this process")] = False,
+    as_json: Json = False,
+) -> None:
+    """A whole night: every source, publish, extracts, then the checks. Example: muara night"""
+    from pipeline import night as nights
+    from warehouse.account import last_batch
+    from warehouse.catalog import lake_folder, reading
+
+    settings = _settings()
+    found = load_sources(settings)
+    before = 0
+    if (lake_folder(settings) / "catalog.sqlite").exists():
+        with reading(settings) as connection:
+            before = last_batch(connection)
+    started = time.monotonic()
+    with _city_services(settings), _progress(as_json):
+        if direct:
+            nights.run(settings, found, resolver(settings))
+        else:
+            _through_airflow(as_json)
+    seconds = time.monotonic() - started
+    answers = nights.checks(settings, found, before)
+    summary = nights.summary(settings, before, seconds)
+    data = {"summary": summary, "checks": [vars(answer) for answer in answers]}
+    _answer(as_json, data, lambda: _show_night(settings, summary, answers))
+    if not all(answer.holds for answer in answers):
+        raise typer.Exit(1)
+
+
+def _through_airflow(quiet: bool) -> None:
+    """The DAGs in a process of their own; Airflow's settings are in place before it is imported."""
+    output = subprocess.DEVNULL if quiet else None
+    subprocess.run([sys.executable, "-m", "dags.local", "night"], check=False, stdout=output)
+
+
+def _show_night(settings: Settings, summary: dict[str, Any], answers: list[Any]) -> None:
+    _show_status(settings)
+    console.print(
+        f"\nNight of [bold]{summary['night']}[/]: {summary['extracted']:,} rows read, "
+        f"{summary['quarantined']:,} in quarantine, {summary['persons']:,} persons, "
+        f"{summary['extract_files']} extract files, {summary['seconds']:.0f} s"
+    )
+    for answer in answers:
+        sign = "[green]yes[/]" if answer.holds else "[bold red]NO[/] "
+        console.print(f"  {sign}  {answer.name}: {answer.detail}", highlight=False)
+    home = settings.home
+    console.print(
+        f"\nLook: {home}/published/current/warehouse.duckdb · {home}/extracts · "
+        "`.venv/bin/muara status` · `.venv/bin/muara sql 'FROM lake.core.person LIMIT 5'`"
+    )
+
+
+@app.command()
+def status(
+    every: Annotated[bool, typer.Option("--all", help="every batch, not only the newest")] = False,
+    as_json: Json = False,
+) -> None:
+    """What the newest batch of every stream did. Example: muara status --all"""
+    from warehouse.account import attempts
+    from warehouse.catalog import reading
+
+    settings = _settings()
+    with reading(settings) as connection:
+        rows = attempts(connection, every=every)
+    _answer(as_json, [vars(row) for row in rows], lambda: _show_status(settings, every=every))
+
+
+def _show_status(settings: Settings, *, every: bool = False, source: str | None = None) -> None:
+    from warehouse.account import COUNTS, attempts
+    from warehouse.catalog import reading
+
+    with reading(settings) as connection:
+        rows = attempts(connection, every=every)
+    table = Table(title=None if every else "newest batch of every stream")
+    for name in ("batch", "night", "stream", "outcome"):
+        table.add_column(name, no_wrap=True)
+    for name in COUNTS:
+        table.add_column(name, justify="right")
+    table.add_column("fresh as of", no_wrap=True)
+    for row in rows:
+        if source and row.source != source:
+            continue
+        good = row.outcome == "loaded" and not row.error
+        table.add_row(str(row.batch_id), str(row.night), f"{row.source}.{row.stream}",
+                      f"[{'green' if good else 'red'}]{row.outcome}[/]",
+                      *(f"{row.counts[name]:,}" for name in COUNTS),
+                      str(row.fresh_as_of or "never"))  # fmt: skip
+    console.print(table)
+    for row in rows:
+        if row.error and (not source or row.source == source):
+            console.print(f"[red]{row.source}.{row.stream}[/] {row.error}", highlight=False)
+
+
+@app.command()
+def sql(
+    query: str,
+    limit: Annotated[int, typer.Option(help="rows shown")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Ask the lake, read-only, also while a load runs.
+
+    Example: muara sql "SELECT status, count(*) FROM lake.core.person WHERE valid_to IS NULL
+    GROUP BY 1"
+    """
+    import duckdb
+
+    from warehouse.catalog import lock_down, reading
+
+    settings = _settings()
+    with reading(settings) as connection:
+        lock_down(connection, settings)
+        try:
+            result = connection.execute(query)
+            columns = [one[0] for one in result.description or []]
+            rows = result.fetchmany(limit)
+        except duckdb.Error as error:
+            raise DefinitionError(str(error).splitlines()[0], where="query",
+                                  next_step="correct the query; the lake is read-only.") from None  # fmt: skip
+
+    def show() -> None:
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*("" if value is None else str(value) for value in row))
+        console.print(table)
+        if len(rows) == limit:
+            console.print(f"the first {limit} rows; --limit shows more")
+
+    _answer(as_json, [dict(zip(columns, row, strict=True)) for row in rows], show)
+
+
+@app.command()
+def publish(as_json: Json = False) -> None:
+    """Rebuild the marts and the analysts' warehouse now. Example: muara publish"""
+    from pipeline import leave
+
+    rows = leave.publish(_settings())
+    _answer(as_json, rows, lambda: console.print(f"{len(rows)} tables, {sum(rows.values()):,} rows"))
+
+
+@app.command()
+def extract(
+    agency: Annotated[str | None, typer.Argument(help="one agency; all when left out")] = None,
+    as_json: Json = False,
+) -> None:
+    """Cut, verify and deliver extracts now. Example: muara extract bp4d"""
+    from warehouse.shares import deliver, load_contracts
+
+    settings = _settings()
+    contracts = load_contracts(settings)
+    if agency and agency not in contracts:
+        raise DefinitionError(f"no contract for {agency}",
+                              next_step=f"use one of: {', '.join(contracts)}")  # fmt: skip
+    today = clock.today(settings)
+    rows = {name: deliver(settings, contract, today) for name, contract in contracts.items()
+            if agency in (None, name)}  # fmt: skip
+
+    def show() -> None:
+        for name, datasets in rows.items():
+            console.print(f"{settings.home}/extracts/{name}/{today}", highlight=False)
+            for dataset, count in datasets.items():
+                console.print(f"  {dataset}: {count:,} rows", highlight=False)
+
+    _answer(as_json, rows, show)
+
+
+@app.command()
+def verify(folder: Path, as_json: Json = False) -> None:
+    """Check a delivery against its manifest. Example: muara verify var/extracts/bp4d/2026-11-23"""
+    from warehouse.manifest import verify as verify_folder
+
+    manifest = verify_folder(folder)
+    _answer(as_json, manifest, lambda: console.print(f"{len(manifest['files'])} files as delivered"))
+
+
+@app.command()
+def doctor(
+    rebuild: Annotated[bool, typer.Option(help="also rebuild core from landing")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for what would make tonight fail. Example: muara doctor --rebuild"""
+    from pipeline.doctor import examine
+
+    answers = examine(_settings(), rebuild=rebuild)
+
+    def show() -> None:
+        for answer in answers:
+            sign = "[green]ok[/]" if answer.holds else "[bold red]NO[/]"
+            console.print(f"{sign}  {answer.name}: {answer.detail}", highlight=False)
+
+    _answer(as_json, [vars(answer) for answer in answers], show)
+    if not all(answer.holds for answer in answers):
+        raise typer.Exit(1)
+
+
+@person_app.command("erase")
+def person_erase(
+    record: Annotated[str, typer.Argument(help="source_record_id in core.person_identity")],
+    reference: Annotated[str, typer.Option(help="number of the request, no person data")],
+    as_json: Json = False,
+) -> None:
+    """Erase a resident's record everywhere we keep it, then publish and deliver anew.
+
+    Example: muara person erase 6f1c… --reference 470/12/2026
+    """
+    from pipeline import leave
+    from warehouse.erase import erase
+
+    settings = _settings()
+    found = load_sources(settings)
+    source = found["civil_registry"]
+    touched = erase(settings, found, source, source.stream("resident"), record,
+                    reference=reference, night=clock.today(settings))  # fmt: skip
+    leave.publish(settings)
+    leave.deliver(settings)
+    _answer(as_json, touched, lambda: console.print(
+        "erased: " + ", ".join(f"{name} {count}" for name, count in touched.items())))  # fmt: skip
+
+
+@city_app.command("build")
+def city_build(
+    residents: Annotated[int, typer.Option(min=100)] = 356_629,
+    seed: int = 1,
+    today: Annotated[str, typer.Option(help="the city's date")] = "2026-11-23",
+    if_missing: Annotated[bool, typer.Option(help="keep a city that is already there")] = False,
+) -> None:
+    """Build the sample city and its legacy systems. Example: muara city build --residents 5000"""
+    import city
+
+    settings = _settings()
+    home = settings.home / "city"
+    if (home / "city.json").exists():
+        if if_missing:
+            console.print(f"keeping the sample city of {city.today(home)} in {home}")
+            return
+        raise DefinitionError("there is a sample city already", where=str(home),
+                              next_step="`make clean` forgets it and its warehouse.")  # fmt: skip
+    started = time.monotonic()
+    with console.status(f"building a city of {residents:,} residents"):
+        city.build(home, residents, seed, date.fromisoformat(today), _legacy_servers(home))
+    _adopt(settings, home)
+    console.print(f"a city of {residents:,} synthetic residents in {time.monotonic() - started:.0f} s")
+
+
+@city_app.command("tomorrow")
+def city_tomorrow() -> None:
+    """Advance the sample city by one day. Example: muara city tomorrow"""
+    import city
+
+    settings = _settings()
+    home = settings.home / "city"
+    if not (home / "city.json").exists():
+        raise DefinitionError("there is no sample city", next_step="run `muara city build` first.")
+    city.tomorrow(home, _legacy_servers(home))
+    _adopt(settings, home)
+    console.print(f"it is {city.today(home)} in the city")
+
+
+@city_app.command("serve")
+def city_serve() -> None:
+    """Serve the sample city's report inbox until stopped. Example: muara city serve"""
+    import city
+
+    with city.serve_open311(_settings().home / "city") as url:
+        console.print(f"AIRFLOW_CONN_REPORT_INBOX={url}  (Ctrl-C stops it)", highlight=False)
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            return
+
+
+def _legacy_servers(home: Path) -> Any:
+    """Real servers for the city's databases where MUARA_CITY_<SYSTEM> names them."""
+    import city
+
+    named = {system: os.environ[f"MUARA_CITY_{system.upper()}"]
+             for system in ("simreda", "civil_registry", "brojol", "cctv")
+             if f"MUARA_CITY_{system.upper()}" in os.environ}  # fmt: skip
+    return city.Systems(**named) if named else None
+
+
+def _adopt(settings: Settings, home: Path) -> None:
+    """Let the warehouse live in the city's date and know its connections."""
+    import city
+
+    (settings.home / "today").write_text(f"{city.today(home)}\n")
+    lines = [f'{name} = "{url}"' for name, url in city.connections(home).items()]
+    path = settings.home / "connections.toml"
+    path.touch(mode=0o600)
+    path.write_text("[connections]\n" + "\n".join(lines) + "\n")
+
+
+@contextmanager
+def _city_services(settings: Settings) -> Iterator[None]:
+    """The sample city's inbox answers while a command runs; nothing where there is no such city."""
+    home = settings.home / "city"
+    if not (home / "city.json").exists() or "AIRFLOW_CONN_REPORT_INBOX" in os.environ:
+        yield
+        return
+    import city
+
+    with city.serve_open311(home) as url:
+        os.environ["AIRFLOW_CONN_REPORT_INBOX"] = url
+        try:
+            yield
+        finally:
+            del os.environ["AIRFLOW_CONN_REPORT_INBOX"]

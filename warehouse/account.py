@@ -1,0 +1,59 @@
+"""Reading the ledger: the newest attempt of every stream, and whether its account holds."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import duckdb
+
+COUNTS = (
+    "extracted", "inserted", "updated", "unchanged", "deleted", "quarantined", "excluded", "flagged",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One ledger row, as `muara status` shows it."""
+
+    batch_id: int
+    source: str
+    stream: str
+    night: date
+    outcome: str
+    counts: dict[str, int]
+    error: str | None
+    committed_at: datetime
+    fresh_as_of: date | None
+
+    @property
+    def balances(self) -> bool:
+        homes = ("inserted", "updated", "unchanged", "quarantined", "excluded")
+        return self.counts["extracted"] == sum(self.counts[name] for name in homes)
+
+
+def attempts(
+    connection: duckdb.DuckDBPyConnection, *, every: bool = False, after_batch: int = 0
+) -> list[Attempt]:
+    """The newest attempt per stream, or every one. `fresh_as_of` is the last night it loaded."""
+    newest = "" if every else "QUALIFY row_number() OVER (PARTITION BY source, stream ORDER BY batch_id DESC) = 1"
+    rows = connection.execute(
+        f"""
+        SELECT batch_id, source, stream, night, outcome, {", ".join(COUNTS)}, error_message,
+            committed_at, max(night) FILTER (outcome = 'loaded')
+                OVER (PARTITION BY source, stream ORDER BY batch_id)
+        FROM lake.ops.ledger WHERE batch_id > {after_batch}
+        {newest} ORDER BY batch_id
+        """
+    ).fetchall()
+    return [_attempt(row) for row in rows]
+
+
+def _attempt(row: tuple[Any, ...]) -> Attempt:
+    head, counts, tail = row[:5], row[5 : 5 + len(COUNTS)], row[5 + len(COUNTS) :]
+    return Attempt(*head, dict(zip(COUNTS, counts, strict=True)), *tail)
+
+
+def last_batch(connection: duckdb.DuckDBPyConnection) -> int:
+    """The newest batch number; 0 before the first."""
+    row = connection.execute("SELECT coalesce(max(batch_id), 0) FROM lake.ops.ledger").fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,172 @@
+"""Erase one record everywhere we keep it (UU 27/2022 Ps 43), keeping the counts of the past.
+
+The narrow identity rows, landing and quarantine rows of the record go; `core.person` keeps its
+surrogate without any name or number, so last month's counts still answer. Mentions of the person
+in other people's rows (as a parent or reporter) are emptied, now and in every later batch. The lake's files are rewritten, old snapshots and
+files removed and the catalog vacuumed, because it holds each file's smallest and largest values.
+A record that the source still sends is excluded from then on, with a declared reason.
+"""
+
+import sqlite3
+from datetime import date
+
+import duckdb
+
+from common.definition import Source, Stream
+from common.errors import DefinitionError
+from common.settings import Settings
+from warehouse.catalog import attach, lake_folder, open_duckdb, transaction, writer_lock
+from warehouse.tables import landing_name, tables
+
+NIK_COLUMNS = ("nik", "mother_nik", "father_nik", "child_nik", "reporter_nik")
+
+
+def erase(
+    settings: Settings,
+    sources: dict[str, Source],
+    source: Source,
+    stream: Stream,
+    record: str,
+    *,
+    reference: str,
+    night: date,
+) -> dict[str, int]:
+    """Erase the record with this surrogate. Returns rows removed or emptied per table.
+
+    Raises DefinitionError when no row of the stream has that surrogate. Published files and
+    extracts are rebuilt by whoever calls this.
+    """
+    with writer_lock(settings):
+        connection = open_duckdb(settings)
+        try:
+            attach(connection, settings)
+            touched = _erase_rows(connection, sources, source, stream, record, reference, night)
+            _forget_files(connection, touched)
+        finally:
+            connection.close()
+        _vacuum(settings)
+    return touched
+
+
+def _erase_rows(
+    connection: duckdb.DuckDBPyConnection,
+    sources: dict[str, Source],
+    source: Source,
+    stream: Stream,
+    record: str,
+    reference: str,
+    night: date,
+) -> dict[str, int]:
+    landing = f"lake.{landing_name(source, stream)}"
+    niks = [
+        nik
+        for (nik,) in connection.execute(
+            f"SELECT DISTINCT nik FROM {landing} WHERE _record_id = ? AND nik IS NOT NULL", [record]
+        ).fetchall()
+    ]
+    if not niks:
+        raise DefinitionError(
+            "no person has this record id",
+            where=f"{source.name}.{stream.name}",
+            next_step="find it with `muara sql` in core.person_identity.",
+        )
+    touched: dict[str, int] = {}
+    with transaction(connection):
+        connection.execute(
+            "INSERT INTO lake.ops.erasure VALUES (?, ?, ?, ?, ?)",
+            [record, source.name, stream.name, reference, night],
+        )
+        for name, condition in _own_rows(source, stream):
+            _run(connection, touched, name, f"DELETE FROM lake.{name} WHERE {condition}", [record])
+        for name, column, emptied in _places(sources):
+            names = ", ".join(f'"{one}" = NULL' for one in emptied)
+            _run(
+                connection,
+                touched,
+                name,
+                f'UPDATE lake.{name} SET {names} WHERE "{column}" IN (SELECT unnest(?))',
+                [niks],
+            )
+        _run(
+            connection,
+            touched,
+            "quarantine.row",
+            "DELETE FROM lake.quarantine.row WHERE len(list_filter(?, lambda nik: "
+            "contains(row_as_sent, nik))) > 0",
+            [niks],
+        )
+    return {name: count for name, count in touched.items() if count}
+
+
+def _own_rows(source: Source, stream: Stream) -> list[tuple[str, str]]:
+    identities = [table.name for table in tables().values() if table.identity]
+    return [
+        (landing_name(source, stream), "_record_id = ?"),
+        ("quarantine.row", "source_record_id = ?"),
+        *((name, "source_record_id = ?") for name in identities),
+    ]
+
+
+def mentions(columns: list[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """(NIK column, columns to empty) for every place where a row may name another person."""
+    places = []
+    for column in NIK_COLUMNS:
+        if column in columns:
+            beside = column.removesuffix("nik")
+            names = (f"{beside}name", f"{beside}birth_date") if beside else ()
+            places.append((column, (column, *(name for name in names if name in columns))))
+    return places
+
+
+def _places(sources: dict[str, Source]) -> list[tuple[str, str, tuple[str, ...]]]:
+    columns = {table.name: list(table.columns) for table in tables().values() if table.identity}
+    for source in sources.values():
+        for stream in source.streams:
+            columns[landing_name(source, stream)] = stream.names
+    return [
+        (name, column, emptied)
+        for name, present in columns.items()
+        for column, emptied in mentions(present)
+    ]
+
+
+def forget_erased(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> None:
+    """Empty mentions of erased people in `raw`, so that a source cannot bring them back."""
+    erased = connection.execute(
+        "SELECT DISTINCT source, stream FROM lake.ops.erasure"
+    ).fetchall()
+    for source, stream in erased:
+        for column, emptied in mentions(columns):
+            if column == "nik":
+                continue
+            nothing = ", ".join(f'"{name}" = NULL' for name in emptied)
+            connection.execute(
+                f"UPDATE raw SET {nothing} WHERE record_id('{source}', '{stream}', \"{column}\") "
+                "IN (SELECT source_record_id FROM lake.ops.erasure)"
+            )
+
+
+def _run(connection, touched: dict[str, int], name: str, statement: str, values: list) -> None:
+    count = connection.execute(statement, values).fetchall()[0][0]
+    touched[name] = touched.get(name, 0) + count
+
+
+def _forget_files(connection: duckdb.DuckDBPyConnection, touched: dict[str, int]) -> None:
+    for name in touched:
+        schema, short = name.split(".")
+        connection.execute(
+            "CALL ducklake_rewrite_data_files('lake', ?, schema => ?, delete_threshold => 0)",
+            [short, schema],
+        )
+    connection.execute("CALL ducklake_expire_snapshots('lake', older_than => now())")
+    connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
+    connection.execute("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
+
+
+def _vacuum(settings: Settings) -> None:
+    """SQLite keeps deleted bytes in free pages and in its log until told otherwise."""
+    with sqlite3.connect(lake_folder(settings) / "catalog.sqlite", isolation_level=None) as catalog:
+        catalog.execute("PRAGMA secure_delete = ON")
+        catalog.execute("VACUUM")
+        catalog.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    catalog.close()

@@ -1,0 +1,135 @@
+"""The analysts' warehouse: core and mart, pseudonymised, as one DuckDB file and plain Parquet.
+
+Built beside the old one from a single snapshot of the lake and swapped in by one rename: whoever
+opens `published/current` has yesterday's or tonight's, never a mixture.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from common.errors import ExtractFault
+from common.settings import Settings
+from warehouse.catalog import attach, open_duckdb
+from warehouse.manifest import sha256_of, write_manifest
+from warehouse.masks import selection
+from warehouse.tables import Table, tables
+
+AUDIENCE = "analyst"
+KEPT = 2
+DATABASE = "warehouse.duckdb"
+
+
+def published_tables() -> list[Table]:
+    """Core without the narrow identity tables, marts, and reference tables."""
+    return [
+        table
+        for table in tables().values()
+        if table.schema_name in ("core", "mart", "ref") and not table.identity
+    ]
+
+
+def publish(settings: Settings, night: date) -> dict[str, int]:
+    """Build and swap in. Returns rows per table. Raises ExtractFault when a count differs."""
+    home = settings.home / "published"
+    home.mkdir(parents=True, exist_ok=True)
+    building = home / f".building-{secrets.token_hex(4)}"
+    building.mkdir()
+    connection = open_duckdb(settings)
+    try:
+        attach(connection, settings, read_only=True)
+        rows, snapshot = _build(connection, building)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    finally:
+        connection.close()
+    write_manifest(building, {"night": str(night), "snapshot": snapshot, "tables": rows})
+    final = home / f"{night}-{snapshot}-{sha256_of(building / 'manifest.json')[:8]}"
+    if final.exists():
+        shutil.rmtree(building)
+    else:
+        building.rename(final)
+    _point_current_to(home, final)
+    _forget_old(home, final)
+    return rows
+
+
+def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[str, int], int]:
+    connection.execute(f"ATTACH '{folder / DATABASE}' AS published")
+    for schema in ("core", "mart", "ref", "now"):
+        connection.execute(f"CREATE SCHEMA published.{schema}")
+    rows = {}
+    connection.execute("BEGIN")
+    snapshot = _one(connection, "SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")
+    for table in published_tables():
+        columns = selection(table, AUDIENCE)
+        chosen = ", ".join(f'{sql} AS "{name}"' for name, sql in columns)
+        connection.execute(
+            f"CREATE TABLE published.{table.name} AS SELECT {chosen} FROM lake.{table.name} "
+            "ORDER BY ALL"
+        )
+        if table.history:
+            connection.execute(
+                f"CREATE VIEW published.now.{table.short_name} AS "
+                f"SELECT * FROM {table.name} WHERE valid_to IS NULL"
+            )
+        rows[table.name] = _one(connection, f"SELECT count(*) FROM published.{table.name}")
+        there = _one(connection, f"SELECT count(*) FROM lake.{table.name}")
+        if rows[table.name] != there:
+            raise ExtractFault(f"{table.name}: {there} rows in the lake, {rows[table.name]} published")
+    connection.execute("COMMIT")
+    for table in published_tables():
+        target = folder / "parquet" / table.schema_name / f"{table.short_name}.parquet"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        readable = ", ".join(
+            f'CAST("{name}" AS VARCHAR) AS "{name}"' if kind == "UUID" else f'"{name}"'
+            for name, kind in connection.execute(
+                "SELECT column_name, data_type FROM duckdb_columns() WHERE "
+                "database_name = 'published' AND schema_name = ? AND table_name = ? "
+                "ORDER BY column_index",
+                [table.schema_name, table.short_name],
+            ).fetchall()
+        )
+        connection.execute(
+            f"COPY (SELECT {readable} FROM published.{table.name}) TO '{target}' "
+            "(FORMAT parquet, COMPRESSION zstd)"
+        )
+    connection.execute("DETACH published")
+    return rows, snapshot
+
+
+def _point_current_to(home: Path, final: Path) -> None:
+    link = home / f".current-{secrets.token_hex(4)}"
+    link.symlink_to(final.name)
+    os.replace(link, home / "current")
+
+
+def _forget_old(home: Path, current: Path) -> None:
+    for leftover in home.glob(".building-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    older = sorted(
+        (path for path in home.iterdir() if path.is_dir() and not path.is_symlink()
+         and path != current and not path.name.startswith(".")),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )  # fmt: skip
+    for path in older[KEPT - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def current_manifest(settings: Settings) -> dict:
+    """The manifest of what is published now; empty when nothing is."""
+    path = settings.home / "published" / "current" / "manifest.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:
+    row = connection.execute(query).fetchone()
+    assert row is not None
+    return int(row[0])

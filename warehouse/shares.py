@@ -1,0 +1,217 @@
+"""Contracts (Open Data Contract Standard 3.1), the shares they yield and the extracts cut from them.
+
+A share is a DuckDB file of its own with the granted rows and columns and nothing else. A column
+that the schema home drops for everyone leaves only when the contract grants it by name
+(`grant: clear`) and states its legal basis.
+"""
+
+import secrets
+import shutil
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import duckdb
+import yaml
+from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject
+from pydantic import ValidationError
+
+from common.errors import DefinitionError
+from common.settings import Settings
+from warehouse.catalog import attach, open_duckdb
+from warehouse.manifest import verify, write_manifest
+from warehouse.masks import masked
+from warehouse.tables import tables
+
+FORMATS = ("parquet", "csv")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One granted table: output columns as (name, SQL), the row filter, the order."""
+
+    name: str
+    table: str
+    columns: tuple[tuple[str, str], ...]
+    row_filter: str
+    order: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What one agency is granted."""
+
+    agency: str
+    version: str
+    purpose: str
+    legal_basis: str
+    datasets: tuple[Dataset, ...]
+
+
+def load_contracts(settings: Settings) -> dict[str, Contract]:
+    """All contracts by agency. Raises DefinitionError with every fault at once."""
+    contracts, faults = {}, []
+    for path in sorted(settings.contracts.glob("*.odcs.yaml")):
+        try:
+            standard = OpenDataContractStandard.model_validate(yaml.safe_load(path.read_text()))
+        except (ValidationError, yaml.YAMLError) as error:
+            faults.append(f"{path.name}: not an ODCS contract ({type(error).__name__})")
+            continue
+        contract, found = _resolve(path.name, standard)
+        faults += found
+        contracts[contract.agency] = contract
+    if faults:
+        raise DefinitionError(
+            f"{len(faults)} fault(s) in contracts:\n  - " + "\n  - ".join(faults),
+            next_step="correct the lines named, then run `muara check`.",
+        )
+    return contracts
+
+
+def _custom(holder) -> dict[str, str]:
+    return {one.property: one.value for one in holder.customProperties or []}
+
+
+def _resolve(file: str, standard: OpenDataContractStandard) -> tuple[Contract, list[str]]:
+    facts = _custom(standard)
+    agency, basis = facts.get("agency", ""), facts.get("legalBasis", "")
+    faults = []
+    if file != f"{agency}.odcs.yaml":
+        faults.append(f"{file}: customProperties.agency must equal the file's name")
+    datasets = []
+    for schema in standard.schema_ or []:
+        dataset, found = _dataset(file, agency, basis, schema)
+        faults += found
+        if dataset:
+            datasets.append(dataset)
+    purpose = (standard.description.purpose if standard.description else "") or ""
+    if not purpose:
+        faults.append(f"{file}: description.purpose is missing")
+    contract = Contract(agency, standard.version or "", purpose, basis, tuple(datasets))
+    return contract, faults
+
+
+def _dataset(
+    file: str, agency: str, basis: str, schema: SchemaObject
+) -> tuple[Dataset | None, list[str]]:
+    table = tables().get(schema.physicalName or "")
+    if table is None:
+        return None, [f"{file} {schema.name}: no table {schema.physicalName}"]
+    columns, faults = [], []
+    for one in schema.properties or []:
+        column = table.all_columns.get(one.name)
+        if column is None:
+            faults.append(f"{file} {schema.name}.{one.name}: {table.name} has no such column")
+            continue
+        granted = _custom(one).get("grant") == "clear"
+        if granted and not basis:
+            faults.append(f"{file} {schema.name}.{one.name}: granted without a legalBasis")
+        pair = (one.name, f'"{one.name}"') if granted else masked(one.name, column, agency)
+        if pair is None:
+            faults.append(f"{file} {schema.name}.{one.name}: personal, needs `grant: clear`")
+        else:
+            columns.append(pair)
+    facts = _custom(schema)
+    row_filter = facts.get("rowFilter", "valid_to IS NULL" if table.history else "TRUE")
+    return Dataset(schema.name, table.name, tuple(columns), row_filter, table.key), faults
+
+
+def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, int]:
+    """Build the share, cut the extract, verify it, swap it in. Returns rows per dataset.
+
+    The extract lands in `<home>/extracts/<agency>/<night>/`, whole or not at all.
+    """
+    share = settings.home / "shares" / f"{contract.agency}.duckdb"
+    share.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = share.with_name(f".{contract.agency}-{secrets.token_hex(4)}.duckdb")
+    snapshot, rows = _build_share(settings, contract, fresh)
+    fresh.replace(share)
+    home = settings.home / "extracts" / contract.agency
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for leftover in home.glob(".*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    building = home / f".building-{secrets.token_hex(4)}"
+    building.mkdir(mode=0o700)
+    _cut(share, contract, building)
+    write_manifest(
+        building,
+        {
+            "agency": contract.agency,
+            "night": str(night),
+            "contract_version": contract.version,
+            "legal_basis": contract.legal_basis,
+            "snapshot": snapshot,
+            "datasets": {
+                dataset.name: {
+                    "rows": rows[dataset.name],
+                    "columns": [name for name, _ in dataset.columns],
+                    "formats": list(FORMATS),
+                }
+                for dataset in contract.datasets
+            },
+        },
+    )
+    verify(building)
+    final, old = home / str(night), home / f".old-{secrets.token_hex(4)}"
+    if final.exists():
+        final.rename(old)
+    building.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+    return rows
+
+
+def _build_share(
+    settings: Settings, contract: Contract, path: Path
+) -> tuple[int, dict[str, int]]:
+    connection = open_duckdb(settings)
+    try:
+        attach(connection, settings, read_only=True)
+        connection.execute(f"ATTACH '{path}' AS share")
+        connection.execute("BEGIN")
+        snapshot = connection.execute(
+            "SELECT max(snapshot_id) FROM ducklake_snapshots('lake')"
+        ).fetchall()[0][0]
+        rows = {}
+        for dataset in contract.datasets:
+            columns = ", ".join(f'{sql} AS "{name}"' for name, sql in dataset.columns)
+            order = ", ".join(f'"{part}"' for part in dataset.order)
+            try:
+                connection.execute(
+                    f'CREATE TABLE share."{dataset.name}" AS SELECT {columns} '
+                    f"FROM lake.{dataset.table} WHERE {dataset.row_filter} ORDER BY {order}"
+                )
+            except duckdb.Error as error:
+                raise DefinitionError(
+                    f"rowFilter of {dataset.name} cannot be run ({type(error).__name__})",
+                    where=f"contract {contract.agency}",
+                    next_step="correct it, then run `muara check`.",
+                ) from None
+            rows[dataset.name] = connection.execute(
+                f'SELECT count(*) FROM share."{dataset.name}"'
+            ).fetchall()[0][0]
+        connection.execute("COMMIT")
+        connection.execute("DETACH share")
+        path.chmod(0o600)
+        return snapshot, rows
+    finally:
+        connection.close()
+
+
+def _cut(share: Path, contract: Contract, folder: Path) -> None:
+    with duckdb.connect(str(share), read_only=True) as connection:
+        for dataset in contract.datasets:
+            columns = connection.execute(
+                "SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = ? "
+                "ORDER BY column_index",
+                [dataset.name],
+            ).fetchall()
+            flat = ", ".join(
+                f'CAST("{name}" AS VARCHAR) AS "{name}"' if kind == "UUID"
+                else f'array_to_string("{name}", \'|\') AS "{name}"' if kind.endswith("[]")
+                else f'"{name}"'
+                for name, kind in columns
+            )  # fmt: skip
+            rows = f'SELECT {flat} FROM "{dataset.name}"'
+            base = folder / dataset.name
+            connection.execute(f"COPY ({rows}) TO '{base}.parquet' (FORMAT parquet)")
+            connection.execute(f"COPY ({rows}) TO '{base}.csv' (FORMAT csv, HEADER)")
