@@ -75,7 +75,7 @@ def draw(
 
 
 def create_variant_macro(con: duckdb.DuckDBPyConnection) -> None:
-    """SQL macro `variant(name, dice)`: the name as a clerk may write it, NULL where no rule applies."""
+    """SQL macro `variant(name, dice)`: the name as a clerk may write it; some rule always applies."""
     rules = [
         f"regexp_replace(n, '{pattern.replace(chr(39), chr(39) * 2)}', '{text.replace(chr(39), chr(39) * 2)}')"
         for pattern, texts in settings("names")["variants"]
@@ -86,7 +86,7 @@ def create_variant_macro(con: duckdb.DuckDBPyConnection) -> None:
         " lambda v: v <> n AND length(v) > 2)"
     )
     con.execute(
-        "CREATE OR REPLACE TEMP MACRO variant(n, dice) AS variants(n)[1 + dice % greatest(len(variants(n)), 1)]"
+        "CREATE OR REPLACE TEMP MACRO variant(n, dice) AS variants(n)[1 + dice % len(variants(n))]"
     )
 
 

@@ -308,7 +308,7 @@ def settle(con: duckdb.DuckDBPyConnection, drafted: Draft, today: date, newborn_
         FROM numbered LEFT JOIN used USING (kk12)
         """
     )
-    con.execute("INSERT INTO family SELECT family_key, rw_index, no_kk, moved_in, origin, religion, surname FROM new_family ORDER BY ALL")
+    con.execute("INSERT INTO family SELECT family_key, rw_index, no_kk, moved_in, origin, religion, surname FROM new_family")
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE new_person AS
@@ -324,7 +324,6 @@ def settle(con: duckdb.DuckDBPyConnection, drafted: Draft, today: date, newborn_
                 CASE WHEN mother >= 0 THEN {first_person} + mother END AS mother,
                 CASE WHEN father >= 0 THEN {first_person} + father END AS father)
         FROM placed JOIN (SELECT family_key, no_kk, region_code FROM new_family) USING (family_key)
-        ORDER BY person_key
         """
     )
     give_nik(con)
@@ -333,7 +332,7 @@ def settle(con: duckdb.DuckDBPyConnection, drafted: Draft, today: date, newborn_
         INSERT INTO person
         SELECT person_key, family_key, mother, father, name, nik, if(sex = {MALE}, 'male', 'female'),
             birth_date, birth_order, 'resident', if(is_newborn, NULL, DATE '1970-01-01' + entered::INT), {phone("person_key")}
-        FROM new_person JOIN new_nik USING (person_key) ORDER BY person_key
+        FROM new_person JOIN new_nik USING (person_key)
         """
     )
     _write_families(con)
@@ -383,7 +382,6 @@ def _write_families(con: duckdb.DuckDBPyConnection) -> None:
             if(head.changed > issued, strftime(DATE '1970-01-01' + head.changed::INT + to_seconds(head.second), '%Y-%m-%d %H:%M:%S'), NULL)
         FROM new_family JOIN street USING (street)
         JOIN (SELECT family_key, name, second, changed FROM new_person WHERE role = 1) head USING (family_key)
-        ORDER BY family_key
         """
     )
 
@@ -411,7 +409,6 @@ def _write_residents(con: duckdb.DuckDBPyConnection) -> None:
         LEFT JOIN new_nik mother_nik ON mother_nik.person_key = mother
         LEFT JOIN new_nik father_nik ON father_nik.person_key = father
         WHERE NOT is_newborn
-        ORDER BY p.person_key
         """
     )
 

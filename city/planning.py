@@ -313,7 +313,7 @@ def move_on(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, residents:
     daily = max(1, round(residents * 6 / 356_629))
     waiting = con.execute(
         f"""SELECT row_id FROM sound.trx_musrendes_rw WHERE status_usulan = '0' AND row_id NOT IN (SELECT row_id FROM bad.trx_musrendes_rw)
-        AND row_id NOT IN (SELECT id_usulan_rw FROM sound.trx_musrendes) ORDER BY row_id"""
+        AND row_id NOT IN (SELECT id_usulan_rw::BIGINT FROM sound.trx_musrendes) ORDER BY row_id"""
     ).fetchnumpy()["row_id"]
     chosen = rng.permutation(waiting)[: 3 * daily]
     withdrawn, sent, taken = chosen[:daily], chosen[daily : 2 * daily], chosen[2 * daily :]
@@ -325,7 +325,7 @@ def move_on(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, residents:
     forward(con, rng, "trx_musrendes", taken, day, days=1)
     undecided = con.execute(
         """SELECT row_id FROM sound.trx_musrendes WHERE status_pelaksanaan = '0' AND row_id NOT IN (SELECT row_id FROM bad.trx_musrendes)
-        AND row_id NOT IN (SELECT id_usulan_desa FROM sound.trx_musrencam) ORDER BY row_id"""
+        AND row_id NOT IN (SELECT id_usulan_desa::BIGINT FROM sound.trx_musrencam) ORDER BY row_id"""
     ).fetchnumpy()["row_id"]
     con.execute(
         f"""UPDATE sound.trx_musrendes SET status_pelaksanaan = '3', updated_at = '{day} 14:30:00'

@@ -218,7 +218,7 @@ def _load_sqlite(con: duckdb.DuckDBPyConnection, url: str, own: list[Table]) -> 
     con.execute(f"ATTACH '{sa.make_url(url).database}' AS target (TYPE sqlite)")
     con.execute("BEGIN")
     for table in own:
-        con.execute(f"INSERT INTO target.{table.name} SELECT {table.quoted} FROM sent.{table.name} ORDER BY row_id")
+        con.execute(f"INSERT INTO target.{table.name} SELECT {table.quoted} FROM sent.{table.name}")
     con.execute("COMMIT")
     con.execute("DETACH target")
 
@@ -228,7 +228,7 @@ def _load_postgresql(con: duckdb.DuckDBPyConnection, url: str, own: list[Table])
         for table in own:
             path = Path(folder) / f"{table.name}.csv"
             con.execute(
-                f"COPY (SELECT {table.quoted} FROM sent.{table.name} ORDER BY row_id) TO '{path}' (FORMAT csv, HEADER false, NULLSTR '\\N')"
+                f"COPY (SELECT {table.quoted} FROM sent.{table.name}) TO '{path}' (FORMAT csv, HEADER false, NULLSTR '\\N')"
             )
             statement = f"COPY {table.name} ({table.quoted}) FROM STDIN (FORMAT csv, NULL '\\N')"
             with connection.connection.cursor() as cursor, cursor.copy(statement) as copy, path.open("rb") as file:
@@ -245,6 +245,6 @@ def _load_mysql(con: duckdb.DuckDBPyConnection, url: str, own: list[Table]) -> N
 
 
 def _batches(con: duckdb.DuckDBPyConnection, table: Table) -> Iterator[list[tuple]]:
-    cursor = con.cursor().execute(f"SELECT {table.quoted} FROM sent.{table.name} ORDER BY row_id")
+    cursor = con.cursor().execute(f"SELECT {table.quoted} FROM sent.{table.name}")
     while batch := cursor.fetchmany(5000):
         yield batch

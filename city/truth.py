@@ -79,7 +79,7 @@ def _counts(table: Table) -> str:
 def _persons() -> str:
     return """SELECT person_key, name, nik, birth_date, sex, region_code AS kelurahan_code, no_kk AS household,
             family_key AS household_key, mother_key, father_key, status, entered_on
-        FROM person JOIN family USING (family_key) JOIN rw USING (rw_index) ORDER BY person_key"""
+        FROM person JOIN family USING (family_key) JOIN rw USING (rw_index)"""
 
 
 def _mentions() -> str:
@@ -92,7 +92,7 @@ def _mentions() -> str:
             {of.natural_key} AS source_key, '{role}' AS role FROM {source} WHERE {person} IS NOT NULL"""
 
     def with_copies(table: str) -> str:
-        return f"""(SELECT sent.{table}.*, coalesce(copy_of, row_id) AS origin FROM sent.{table}
+        return f"""(SELECT *, coalesce(copy_of, row_id) AS origin FROM sent.{table}
             LEFT JOIN (SELECT row_id, copy_of FROM bad.{table} WHERE copy_of IS NOT NULL) USING (row_id)
             WHERE fault IS DISTINCT FROM 'kk_malformed')"""
 
@@ -108,7 +108,7 @@ def _mentions() -> str:
         selects.append(mention("laporan_kelahiran", role, f"{role}_key", "sent.laporan_kelahiran s JOIN birth ON birth.report_id = row_id"))
         selects.append(mention("hospital_notice", role, f"{role}_key", f"{with_copies('hospital_notice')} JOIN birth ON child_key = origin"))
     selects.append(mention("akta_kelahiran", "mother", "mother_key", "sent.akta_kelahiran JOIN birth ON certificate_id = row_id"))
-    return " UNION ALL ".join(selects) + " ORDER BY ALL"
+    return " UNION ALL ".join(selects)
 
 
 def _parquet(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 from urllib.parse import quote
 
 from airflow.sdk import BaseHook, Connection
-from airflow.sdk.exceptions import AirflowNotFoundException
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from sqlalchemy import URL
 
 from common import connection
@@ -29,7 +29,7 @@ def resolver(settings: Settings) -> Resolver:
             found = BaseHook.get_connection(connection_id)
         except AirflowNotFoundException:
             return elsewhere(connection_id)
-        except ValueError:
+        except (AirflowException, ValueError):
             found = None  # Airflow's own message may quote a password
         if found is None or not found.conn_type:
             raise DefinitionError(

@@ -17,8 +17,8 @@ with DAG(
 ):
 
     @task(multiple_outputs=False)
-    def deliver() -> dict[str, int]:
-        """Returns rows per agency and dataset."""
+    def deliver() -> dict[str, dict[str, int]]:
+        """Returns agency → dataset → rows."""
         from common.settings import Settings
         from pipeline.leave import deliver
 

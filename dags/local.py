@@ -33,6 +33,7 @@ from common.settings import ROOT, Settings
 DAGS = ROOT / "dags"
 BUNDLE = "dags-folder"
 PORT = "8080"
+QUIET = "great_expectations=WARNING httpx=WARNING py.warnings=ERROR"
 SERVICES = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
@@ -67,6 +68,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__API__PORT": port,
         "AIRFLOW__API__EXPOSE_CONFIG": "False",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+        "AIRFLOW__LOGGING__NAMESPACE_LEVELS": QUIET,
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS": "0o600",
         "GX_ANALYTICS_ENABLED": "False",

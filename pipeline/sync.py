@@ -49,16 +49,25 @@ def sync(
     log.info("sync_started", source=source.name, stream=stream.name)
     try:
         with _own_errors(f"{source.name}.{stream.name}"):
-            _run(settings, source, stream, resolve, account, accept_deletions)
+            unreadable = _run(settings, source, stream, resolve, account, accept_deletions)
     except MuaraError as error:
-        log.error(
-            "sync_failed", source=source.name, stream=stream.name, error=error.code, text=str(error)
-        )
-        if account.outcome == "loaded" and account.batch_id and account.files_failed:
-            raise
+        _log_failure(account, error)
         record_failure(settings, account, error)
         raise
+    if unreadable:
+        _log_failure(account, unreadable)
+        raise unreadable
     return account
+
+
+def _log_failure(account: Account, error: MuaraError) -> None:
+    log.error(
+        "sync_failed",
+        source=account.source,
+        stream=account.stream,
+        error=error.code,
+        text=str(error),
+    )
 
 
 @contextmanager
@@ -87,7 +96,8 @@ def _run(
     resolve: Resolver,
     account: Account,
     accept_deletions: bool,
-) -> None:
+) -> SourceMalformed | None:
+    """Load the batch; returns what to say of files that could not be read."""
     rules = load_rules(settings, source)[stream.name]
     where = {"source": source.name, "stream": stream.name}
     pull = Pull(
@@ -105,6 +115,9 @@ def _run(
         mark("staged", **where)
         validate(area.connection, rules, where=pull.where)
         mark("validated", **where)
+        unreadable = _unreadable_files(pull)
+        if unreadable:
+            account.error_code, account.error_message = unreadable.code, str(unreadable)
         load(
             settings,
             area,
@@ -117,14 +130,20 @@ def _run(
             ],
             accept_deletions=accept_deletions,
         )
-    log.info("sync_loaded", **{k: v for k, v in asdict(account).items() if isinstance(v, int | str)})
-    if failed := [file for file in pull.files if file.outcome == "failed"]:
-        raise SourceMalformed(
-            f"{len(failed)} of {len(pull.files)} file(s) could not be read: "
-            + "; ".join(file.error or file.origin for file in failed),
-            where=pull.where,
-            next_step="the other files were loaded.",
-        )
+    log.info("sync_loaded", **{k: v for k, v in asdict(account).items() if isinstance(v, int)})
+    return unreadable
+
+
+def _unreadable_files(pull: Pull) -> SourceMalformed | None:
+    failed = [file for file in pull.files if file.outcome == "failed"]
+    if not failed:
+        return None
+    return SourceMalformed(
+        f"{len(failed)} of {len(pull.files)} file(s) could not be read: "
+        + "; ".join(file.error or file.origin for file in failed),
+        where=pull.where,
+        next_step="the other files were loaded.",
+    )
 
 
 def _known_files(

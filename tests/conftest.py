@@ -5,6 +5,7 @@ A skipped test fails the session: a skip that exits green hides what was not tes
 """
 
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,14 @@ def mariadb_server() -> Iterator[servers.Server]:
     """A private MariaDB; create a database of your own in it."""
     with servers.mariadb() as server:
         yield server
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A loopback port on which nothing listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -76,6 +76,7 @@ def _parse(pull: Pull, origin: str, content: bytes) -> pa.Table:
     try:
         table = csv.read_csv(
             io.BytesIO(text.encode()),
+            read_options=csv.ReadOptions(use_threads=False),  # only then errors name the row
             parse_options=csv.ParseOptions(delimiter=access.separator, newlines_in_values=True),
             convert_options=csv.ConvertOptions(
                 column_types={name: pa.string() for name in pull.stream.columns},

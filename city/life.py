@@ -18,6 +18,7 @@ from city.systems import DATABASES, Systems, apply, create_mirrors, load_sqlite_
 
 FIRST_DAY = date(2026, 11, 23)
 DEATHS, MOVES = 0.007, 0.02  # a year, per resident (assumed); as many move in as out
+LIMITS = {"memory_limit": "2GB"}
 NOTICE_DAYS, LEAST_NOTICES = 60, 60
 
 
@@ -29,7 +30,7 @@ def build(home: Path, residents: int, seed: int, today: date = FIRST_DAY, system
         shutil.rmtree(home / folder, ignore_errors=True)
         (home / folder).mkdir(parents=True)
     stream = _streams(seed, today)
-    with _city(home) as con:
+    with duckdb.connect(config=LIMITS) as con:
         create_mirrors(con)
         create_rw_table(con)
         for part in (people, births, reports):
@@ -48,6 +49,9 @@ def build(home: Path, residents: int, seed: int, today: date = FIRST_DAY, system
         dirt.soil(con, next(stream), today)
         write_all(con, home, systems or Systems())
         truth.write(con, home / "truth")
+        con.execute(f"ATTACH '{home / 'truth' / 'city.duckdb'}' AS city")
+        con.execute("COPY FROM DATABASE memory TO city")
+        con.execute("DETACH city")
     _write_state(home, seed, residents, today)
 
 
@@ -137,7 +141,7 @@ def _streams(seed: int, day: date) -> Iterator[np.random.Generator]:
 
 @contextmanager
 def _city(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    con = duckdb.connect(str(home / "truth" / "city.duckdb"), config={"memory_limit": "2GB"})
+    con = duckdb.connect(str(home / "truth" / "city.duckdb"), config=LIMITS)
     try:
         yield con
     finally:

@@ -1,0 +1,130 @@
+"""The DAGs as wired: one per definition, light to parse, in the city's time, errors classified."""
+
+import json
+import subprocess
+import sys
+import traceback
+
+import pytest
+import yaml
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk import CronDataIntervalTimetable, CronTriggerTimetable, TriggerRule
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from common import errors
+from common.definition import load_sources
+from common.settings import ROOT, Settings
+from dags.failures import as_airflow_failures
+from tests.dags.machine import CANARY_NAME, CANARY_NIK
+
+HEAVY = ("duckdb", "ibis", "great_expectations", "pandas", "pyarrow", "pipeline")
+SOURCES = load_sources(Settings())
+
+
+@pytest.fixture(scope="module")
+def bag():
+    found = DagBag(dag_folder=ROOT / "dags")
+    assert found.import_errors == {}
+    return found
+
+
+def test_every_definition_is_a_dag_and_nothing_else_is(bag):
+    others = {"prepare_night", "publish", "deliver_extracts"}
+    assert set(bag.dags) == {f"sync_{name}" for name in SOURCES} | others
+
+
+def test_a_new_source_needs_no_edit(tmp_path, monkeypatch):
+    definition = yaml.safe_load((ROOT / "connectors" / "cctv" / "source.yml").read_text())
+    folder = tmp_path / "parking"
+    folder.mkdir()
+    (folder / "source.yml").write_text(yaml.safe_dump(definition | {"name": "parking"}))
+    monkeypatch.setenv("MUARA_CONNECTORS", str(tmp_path))
+    assert "sync_parking" in DagBag(dag_folder=ROOT / "dags").dags
+
+
+def test_parsing_is_quick_and_imports_nothing_heavy():
+    program = f"""
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(dag_folder={str(ROOT / "dags")!r})
+seconds = {{one.file: one.duration.total_seconds() for one in bag.dagbag_stats}}
+print(json.dumps([seconds, [name for name in {HEAVY} if name in sys.modules]]))
+"""
+    answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True,
+                            text=True, check=True)  # fmt: skip
+    seconds, heavy = json.loads(answer.stdout.splitlines()[-1])
+    assert heavy == []
+    assert set(seconds) == {"sources.py", "prepare.py", "publish.py", "deliver.py"}
+    assert max(seconds.values()) < 3
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_source_dag(bag, source):
+    dag = bag.dags[f"sync_{source.name}"]
+    assert isinstance(dag.timetable, CronDataIntervalTimetable)
+    assert (dag.timetable.expression, str(dag.timetable.timezone)) == (
+        source.schedule,
+        "Asia/Jakarta",
+    )
+    assert (dag.catchup, dag.max_active_runs, dag.owner) == (False, 1, source.agency)
+    assert source.contact.email in dag.doc_md
+
+    names = [stream.name for stream in source.streams]
+    assert set(dag.task_ids) == {*names, "settled"}
+    for before, name in zip([None, *names], names, strict=False):
+        stream = dag.task_dict[name]
+        assert stream.upstream_task_ids == ({before} if before else set())
+        assert stream.trigger_rule == TriggerRule.ALL_DONE
+        assert stream.pool == source.name
+        assert stream.retries == Settings().retries
+        assert [asset.uri for asset in stream.outlets] == [f"muara://landing/{source.name}/{name}"]
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_source_settles_only_when_every_stream_did(bag, source):
+    settled = bag.dags[f"sync_{source.name}"].task_dict["settled"]
+    assert settled.upstream_task_ids == {stream.name for stream in source.streams}
+    assert settled.trigger_rule == TriggerRule.ALL_SUCCESS
+    assert [asset.name for asset in settled.outlets] == [source.name]
+    assert settled.downstream_task_ids == set()
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "cron"), [("prepare_night", "45 0 * * *"), ("deliver_extracts", "0 5 * * *")]
+)
+def test_fixed_hours(bag, dag_id, cron):
+    timetable = bag.dags[dag_id].timetable
+    assert isinstance(timetable, CronTriggerTimetable)
+    assert (timetable.expression, str(timetable.timezone)) == (cron, "Asia/Jakarta")
+
+
+def test_publish_waits_for_all_sources_or_four_in_the_morning(bag):
+    timetable = bag.dags["publish"].timetable
+    awaited = {asset.name for asset in timetable.asset_condition.objects}
+    assert awaited == set(SOURCES)
+    assert type(timetable.asset_condition).__name__ == "AssetAll"
+    assert timetable.timetable.expression == "0 4 * * *"
+    (task,) = bag.dags["publish"].tasks
+    assert [asset.name for asset in task.outlets] == ["published"]
+
+
+def _every_error(kind=errors.MuaraError):
+    return [kind] + [each for below in kind.__subclasses__() for each in _every_error(below)]
+
+
+@pytest.mark.parametrize("kind", _every_error())
+def test_only_transient_errors_may_be_retried(kind):
+    with pytest.raises(AirflowException) as raised, as_airflow_failures():
+        raise kind("it broke", where="cctv.monitor", next_step="mend it.")
+    assert isinstance(raised.value, AirflowFailException) != kind.transient
+    assert str(raised.value) == f"{kind.__name__}: cctv.monitor: it broke Next: mend it."
+
+
+def test_other_errors_are_told_by_class_and_place_only():
+    cause = ValueError(f"could not convert {CANARY_NIK}")
+    with pytest.raises(AirflowFailException) as raised, as_airflow_failures():
+        raise RuntimeError(f"no such person: {CANARY_NAME}") from cause
+    told = "".join(traceback.format_exception(raised.value))
+    assert "unexpected RuntimeError at test_dags.py:" in told
+    assert CANARY_NIK not in told
+    assert CANARY_NAME not in told

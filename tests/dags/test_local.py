@@ -1,0 +1,94 @@
+"""`python -m dags.local night`: every DAG once, in asset order, in one process."""
+
+import os
+import stat
+
+import pytest
+
+from common.settings import Settings
+from dags import local
+from tests.dags.machine import Machine
+
+
+@pytest.fixture(scope="module")
+def after(tmp_path_factory):
+    """A machine after a night in which one source of three loaded; the registry came without its
+    second table, the inbox not at all."""
+    machine = Machine(tmp_path_factory.mktemp("night"))
+    machine.fill("civil_registry", "family", [])
+    machine.night = machine.run("night")
+    return machine
+
+
+def states(machine):
+    return [tuple(line.split()[:2]) for line in machine.night.stdout.splitlines()]
+
+
+def test_order_and_states(after):
+    assert states(after) == [
+        ("prepare_night", "success"),
+        ("sync_cctv", "success"),
+        ("sync_civil_registry", "failed"),
+        ("sync_report_inbox", "failed"),
+        ("publish", "success"),
+        ("deliver_extracts", "success"),
+    ]
+    assert after.night.returncode == 1
+    assert "2 of 6 DAGs failed" in after.night.stderr
+
+
+def test_streams_after_a_failed_one_ran(after):
+    tries = after.metadata(
+        "SELECT task_id, state, try_number FROM task_instance "
+        "WHERE dag_id IN ('sync_civil_registry', 'sync_report_inbox') ORDER BY dag_id, task_id"
+    )
+    assert tries == [
+        ("family", "failed", 1),
+        ("resident", "failed", 1),
+        ("settled", "upstream_failed", 0),
+        ("request", "failed", 2),
+        ("settled", "upstream_failed", 0),
+    ]
+
+
+def test_only_settled_sources_say_so(after):
+    events = after.metadata(
+        "SELECT asset.name FROM asset_event JOIN asset ON asset.id = asset_id ORDER BY 1"
+    )
+    assert events == [("cctv",), ("cctv.monitor",), ("cctv.monitor_status",), ("published",)]
+
+
+def test_one_pool_per_agency_system(after):
+    pools = after.metadata("SELECT pool, slots FROM slot_pool ORDER BY pool")
+    assert pools[:2] == [("cctv", 1), ("civil_registry", 1)]
+    assert ("report_inbox", 1) in pools
+
+
+def test_nothing_is_readable_by_others(after):
+    for folder, _, files in os.walk(after.home / "airflow"):
+        for name in files:
+            assert not stat.S_IMODE(os.stat(f"{folder}/{name}").st_mode) & 0o077, name
+
+
+def test_faults_of_definitions_end_the_night_with_their_own_code(tmp_path):
+    machine = Machine(tmp_path)
+    (tmp_path / "connectors" / "cctv" / "source.yml").write_text("name: cctv\n")
+    night = machine.run("night")
+    assert night.returncode == 3
+    assert "cctv/source.yml" in night.stderr
+
+
+def test_environment_is_private_and_carries_the_settings(tmp_path, monkeypatch):
+    monkeypatch.delenv("AIRFLOW__API__PORT", raising=False)
+    made = local.environment(Settings(home=tmp_path, retries=7))
+    assert made["AIRFLOW_HOME"] == str(tmp_path / "airflow")
+    assert made["MUARA_HOME"] == str(tmp_path)
+    assert made["MUARA_RETRIES"] == "7"
+    assert made["AIRFLOW__API__HOST"] == "127.0.0.1"
+    assert made["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"] == "http://127.0.0.1:8080/execution/"
+
+
+def test_importing_it_imports_no_airflow():
+    source = (local.DAGS / "local.py").read_text().split("\ndef ", 1)[0]
+    assert "airflow" not in [line.split()[1].split(".")[0] for line in source.splitlines()
+                             if line.startswith(("import ", "from "))]  # fmt: skip

@@ -1,0 +1,192 @@
+"""Airflow's real services, as `make up` starts them: schedules, assets, pools and retries.
+
+One evening is played once; each test looks at what it left. The registry first has no tables, and
+is repaired and run again by hand; the inbox opens only after its first try.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from common.settings import ROOT
+from tests.dags.machine import Machine
+
+LOCAL = "airflow.dag_processing.bundles.local.LocalDagBundle"
+BUNDLES = [
+    {"name": "dags-folder", "classpath": LOCAL, "kwargs": {}},
+    {
+        "name": "contending",
+        "classpath": LOCAL,
+        "kwargs": {"path": str(Path(__file__).parent / "contending")},
+    },
+]
+FIRST_TRY_FAILED = "SELECT state FROM task_instance WHERE task_id = 'request'"
+FIRST_RUN_ENDED = "SELECT state FROM dag_run WHERE dag_id = 'sync_civil_registry'"
+PUBLISHED_BY_ASSETS = (
+    "SELECT state FROM dag_run WHERE dag_id = 'publish' AND run_type = 'asset_triggered'"
+)
+
+
+@pytest.fixture(scope="module")
+def evening(tmp_path_factory):
+    machine = Machine(
+        tmp_path_factory.mktemp("evening"),
+        MUARA_RETRIES="2",
+        MUARA_RETRY_DELAY_SECONDS="5",
+        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(BUNDLES),
+    )
+    up = subprocess.Popen(
+        [sys.executable, "-m", "dags.local", "up"],
+        env=machine.environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        machine.told = [up.stdout.readline() for _ in range(4)]
+        machine.wait_for(FIRST_TRY_FAILED, lambda rows: rows == [("up_for_retry",)], 90)
+        inbox = machine.open_inbox()
+        machine.wait_for(FIRST_RUN_ENDED, lambda rows: rows == [("failed",)], 90)
+        machine.published_too_early = machine.metadata(PUBLISHED_BY_ASSETS)
+        machine.repair_registry()
+        _trigger(machine, "sync_civil_registry")
+        machine.wait_for(PUBLISHED_BY_ASSETS, lambda rows: rows == [("success",)], 120)
+        machine.services = psutil.Process(up.pid).children(recursive=True)
+        machine.down = machine.run("down")
+        machine.up_returned = up.wait(60)
+        inbox.shutdown()
+        yield machine
+    finally:
+        if up.poll() is None:
+            machine.run("down")
+            up.kill()
+
+
+def _trigger(machine, dag_id):
+    """As a person does in the UI: sign in with the password in the file, run the DAG."""
+    password = json.loads((machine.home / "airflow" / "passwords.json").read_text())["admin"]
+    with httpx.Client(base_url=f"http://127.0.0.1:{machine.airflow_port}", timeout=30) as client:
+        who = {"username": "admin", "password": password}
+        token = client.post("/auth/token", json=who).raise_for_status().json()["access_token"]
+        client.post(
+            f"/api/v2/dags/{dag_id}/dagRuns",
+            json={"logical_date": None},
+            headers={"Authorization": f"Bearer {token}"},
+        ).raise_for_status()
+
+
+def test_sources_run_on_their_own(evening):
+    runs = evening.metadata(
+        "SELECT dag_id, state FROM dag_run WHERE dag_id LIKE 'sync_%' AND run_type = 'scheduled' "
+        "ORDER BY dag_id"
+    )
+    assert runs == [
+        ("sync_cctv", "success"),
+        ("sync_civil_registry", "failed"),
+        ("sync_report_inbox", "success"),
+    ]
+
+
+def test_intervals_are_whole_nights(evening):
+    for start, end in evening.metadata(
+        "SELECT data_interval_start, data_interval_end FROM dag_run WHERE run_type = 'scheduled' "
+        "AND dag_id LIKE 'sync_%'"
+    ):
+        length = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+        assert (length.days, end[11:16]) == (1, "18:00")  # 01:00 in Jakarta
+
+
+def test_a_transient_failure_is_retried(evening):
+    assert evening.metadata(
+        "SELECT state, try_number FROM task_instance WHERE task_id = 'request'"
+    ) == [("success", 2)]
+
+
+def test_a_terminal_failure_is_not_retried_and_stops_no_other_stream(evening):
+    assert evening.metadata(
+        "SELECT task_id, ti.state, try_number FROM task_instance ti JOIN dag_run r "
+        "USING (dag_id, run_id) WHERE dag_id = 'sync_civil_registry' AND run_type = 'scheduled' "
+        "ORDER BY task_id"
+    ) == [("family", "failed", 1), ("resident", "failed", 1), ("settled", "upstream_failed", 0)]
+
+
+def test_publish_ran_only_when_every_source_had_settled(evening):
+    assert evening.published_too_early == []
+    settled = evening.metadata(
+        "SELECT count(*), max(end_date) FROM task_instance "
+        "WHERE task_id = 'settled' AND state = 'success'"
+    )
+    started = evening.metadata(
+        "SELECT start_date FROM task_instance JOIN dag_run USING (dag_id, run_id) "
+        "WHERE task_id = 'publish' AND run_type = 'asset_triggered'"
+    )
+    assert settled[0][0] == 3
+    assert started[0][0] > settled[0][1]
+    assert (evening.home / "published" / "current").exists()
+
+
+def test_a_pool_of_one_lets_one_task_at_a_time_reach_the_agency(evening):
+    spans = evening.metadata(
+        "SELECT start_date, end_date, dag_id FROM task_instance WHERE pool = 'cctv' "
+        "ORDER BY start_date"
+    )
+    assert len(spans) == 4
+    assert {dag_id for *_, dag_id in spans} == {"contend", "sync_cctv"}
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
+
+
+def test_sources_do_run_beside_each_other(evening):
+    ((overlaps,),) = evening.metadata(
+        "SELECT count(*) FROM task_instance a JOIN task_instance b ON a.pool < b.pool "
+        "AND a.start_date < b.end_date AND b.start_date < a.end_date"
+    )
+    assert overlaps > 0
+
+
+def test_extracts_are_next_delivered_at_five_in_jakarta(evening):
+    ((logical, due),) = evening.metadata(
+        "SELECT next_dagrun, next_dagrun_create_after FROM dag WHERE dag_id = 'deliver_extracts'"
+    )
+    assert (logical[11:19], due[11:19]) == ("22:00:00", "22:00:00")  # stored in UTC
+    assert evening.metadata("SELECT * FROM dag_run WHERE dag_id = 'deliver_extracts'") == []
+
+
+def test_metadata_holds_counts_only(evening):
+    values = evening.metadata("SELECT value FROM xcom WHERE dag_id LIKE 'sync_%'")
+    found = [json.loads(value) for (value,) in values]
+    assert {"extracted": 2, "inserted": 1, "updated": 0, "unchanged": 0, "quarantined": 1,
+            "excluded": 0, "deleted": 0} in found  # fmt: skip
+    assert all(isinstance(count, int) for counts in found for count in counts.values())
+
+
+def test_nobody_is_named_in_logs_or_metadata(evening):
+    assert (evening.home / "airflow" / "airflow.db").exists()
+    assert evening.files_naming_the_canary() == []
+
+
+def test_the_password_is_in_its_file_only(evening):
+    path = evening.home / "airflow" / "passwords.json"
+    password = json.loads(path.read_text())["admin"]
+    assert path.stat().st_mode & 0o077 == 0
+    assert password not in "".join(evening.told)
+    assert str(path) in "".join(evening.told)
+    logs = list((evening.home / "airflow" / "logs").rglob("*.log"))
+    assert logs
+    assert not any(password in log.read_text() for log in logs)
+
+
+def test_down_leaves_nothing_running(evening):
+    assert evening.down.returncode == 0
+    assert evening.up_returned in (0, -signal.SIGTERM)
+    assert len(evening.services) >= 4
+    assert [one for one in evening.services if one.is_running()] == []
+    assert not (evening.home / "airflow" / "up.pid").exists()
