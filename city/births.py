@@ -34,14 +34,17 @@ def create_tables(con: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def plan(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, least_uncertified: int = 0) -> None:
-    """Plans the birth of every person who waits for a registry row. At least `least_uncertified`
-    reports never lead to a certificate, so that small cities have room for every fault."""
+def plan(
+    con: duckdb.DuckDBPyConnection, rng: np.random.Generator, least_uncertified: int = 0, least_noticed: int = 0
+) -> None:
+    """Plans the birth of every person who waits for a registry row. At least `least_uncertified` reports
+    never lead to a certificate, so that small cities have room for every fault, and a hospital notices
+    at least `least_noticed` births."""
     child_keys = con.execute(
         "SELECT person_key FROM person WHERE entered_on IS NULL AND person_key NOT IN (SELECT child_key FROM birth) ORDER BY ALL"
     ).fetchnumpy()["person_key"]
     count = len(child_keys)
-    in_hospital = rng.random(count) < 0.84
+    in_hospital = (rng.random(count) < 0.84) | (np.arange(count) < least_noticed)
     hospitals = settings("places")["hospitals"]
     share = np.array(list(hospitals.values())) / sum(hospitals.values())
     place = np.where(in_hospital, "1", rng.choice(["2", "3", "4", "5"], count, p=[0.5, 0.1, 0.35, 0.05]))
@@ -66,7 +69,7 @@ def plan(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, least_uncerti
         "place": place,
         "attendant": attendant,
         "hospital": np.where(in_hospital, rng.choice(list(hospitals), count, p=share), None),
-        "noticed": in_hospital & (rng.random(count) < 0.95),
+        "noticed": in_hospital & ((rng.random(count) < 0.95) | (np.arange(count) < least_noticed)),
         "reporter_kind": rng.choice(["ortu", "rs", "bidan"], count, p=[0.7, 0.2, 0.1]),
         "by_mother": rng.random(count) < 0.3,
         "report_second": np.where(reported, (report_days * 86400).astype(int), -1),
@@ -131,7 +134,7 @@ def happen(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, residents: 
         AND p.person_key NOT IN (SELECT mother_key FROM person WHERE mother_key IS NOT NULL AND birth_date > DATE '{day}' - 400)
         ORDER BY p.person_key"""
     ).to_arrow_table()
-    mothers = mothers.take(rng.permutation(mothers.num_rows)[: max(1, round(residents * BIRTHS_PER_RESIDENT / 365))])
+    mothers = mothers.take(rng.permutation(mothers.num_rows)[: max(2, round(residents * BIRTHS_PER_RESIDENT / 365))])
     count = mothers.num_rows
     column = {name: mothers[name].to_numpy() for name in mothers.column_names}
     sex = np.where(rng.random(count) < 0.512, names.MALE, names.FEMALE)
@@ -150,7 +153,25 @@ def happen(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, residents: 
             if(sex = {names.MALE}, 'male', 'female'), birth_date, birth_order, 'resident', NULL, {phone("person_key")}
         FROM new_person JOIN new_nik USING (person_key) ORDER BY person_key"""
     )
-    plan(con, rng)
+    plan(con, rng, least_noticed=1)
+    _hurry(con, day)
+
+
+def _hurry(con: duckdb.DuckDBPyConnection, day: date) -> None:
+    """On a day without a report or without a certificate the next planned one comes already today, so
+    that no kind of event is missing in a small city."""
+    shift = f"(reported_at - TIMESTAMP '{day} 10:00:00')"
+    con.execute(
+        f"""UPDATE birth SET reported_at = reported_at - {shift}, verified_at = verified_at - {shift}, issued_at = issued_at - {shift},
+            entered_on = if(issued_at IS NULL, entered_on, (issued_at - {shift})::DATE)
+        WHERE NOT EXISTS (FROM birth WHERE reported_at::DATE = DATE '{day}') AND child_key =
+            (SELECT arg_min(child_key, reported_at) FROM birth WHERE reported_at > DATE '{day}' AND born_at < DATE '{day}')"""
+    )
+    con.execute(
+        f"""UPDATE birth SET issued_at = TIMESTAMP '{day} 11:00:00', entered_on = DATE '{day}', verified_at = least(verified_at, TIMESTAMP '{day} 10:30:00')
+        WHERE NOT EXISTS (FROM birth WHERE issued_at::DATE = DATE '{day}') AND child_key =
+            (SELECT arg_min(child_key, issued_at) FROM birth WHERE issued_at > DATE '{day}' AND reported_at < DATE '{day}')"""
+    )
 
 
 def advance(con: duckdb.DuckDBPyConnection, first: date, day: date) -> None:

@@ -69,17 +69,16 @@ def soil(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, today: date) 
 
 def worsen_and_mend(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, today: date) -> None:
     """Of each daily fault: one sound row catches it, and one that has had it for longer is mended."""
-    names.create_variant_macro(con)
-    for table, of_table in groupby(faults(), key=lambda fault: fault.table):
-        for fault in (f for f in of_table if f.daily):
-            ill = con.execute(
-                f"SELECT row_id FROM bad.{table} WHERE fault = '{fault.code}' AND since < DATE '{today}' ORDER BY ALL"
-            ).fetchnumpy()["row_id"]
-            mended = rng.choice(ill, min(1, len(ill)), replace=False)
-            _throw_dice(con, rng, table, today)
-            con.execute("DELETE FROM dice WHERE row_id IN (SELECT unnest(?::BIGINT[]))", [mended.tolist()])
+    daily = (fault for fault in faults() if fault.daily)
+    for table, of_table in groupby(daily, key=lambda fault: fault.table):
+        ill = con.execute(
+            f"SELECT fault, list(row_id ORDER BY row_id) FROM bad.{table} WHERE since < DATE '{today}' GROUP BY ALL"
+        ).fetchall()
+        _throw_dice(con, rng, table, today)
+        for fault in of_table:
+            if rows := dict(ill).get(fault.code):
+                con.execute(f"DELETE FROM bad.{table} WHERE row_id = {rng.choice(rows)}")
             _put(con, fault, 1, today)
-            con.execute(f"DELETE FROM bad.{table} WHERE row_id IN (SELECT unnest(?::BIGINT[]))", [mended.tolist()])
 
 
 def _throw_dice(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, table: str, today: date) -> None:

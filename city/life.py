@@ -18,7 +18,7 @@ from city.systems import DATABASES, Systems, apply, create_mirrors, load_sqlite_
 
 FIRST_DAY = date(2026, 11, 23)
 DEATHS, MOVES = 0.007, 0.02  # a year, per resident (assumed); as many move in as out
-LIMITS = {"memory_limit": "2GB"}
+LIMITS = {"memory_limit": "2GB", "force_compression": "uncompressed"}  # the truth is rewritten every day
 NOTICE_DAYS, LEAST_NOTICES = 60, 60
 
 
@@ -48,6 +48,7 @@ def build(home: Path, residents: int, seed: int, today: date = FIRST_DAY, system
         cameras.install(con, next(stream), today)
         dirt.soil(con, next(stream), today)
         write_all(con, home, systems or Systems())
+        truth.look(con)
         truth.write(con, home / "truth")
         con.execute(f"ATTACH '{home / 'truth' / 'city.duckdb'}' AS city")
         con.execute("COPY FROM DATABASE memory TO city")
@@ -65,7 +66,6 @@ def tomorrow(home: Path, systems: Systems | None = None) -> None:
     daily = lambda share: max(1, round(residents * share))  # noqa: E731
     with _city(home) as con:
         con.execute("BEGIN")
-        truth.remember(con)
         people.die(con, next(stream), daily(DEATHS / 365), 1, day)
         people.move_out(con, next(stream), daily(MOVES / 365), 1, day)
         people.settle(con, people.draft(next(stream), daily(MOVES / 365), day, moving_in=True), day, newborn_days=0)
@@ -78,7 +78,7 @@ def tomorrow(home: Path, systems: Systems | None = None) -> None:
         reports.advance(con, day)
         cameras.flicker(con, next(stream), day)
         dirt.worsen_and_mend(con, next(stream), day)
-        truth.compare(con)
+        truth.look(con)
         apply(con, home, systems or Systems())
         truth.write_changes(con, home / "truth", day)
         truth.write(con, home / "truth")

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import yaml
 
 HERE = Path(__file__).parent
@@ -23,7 +24,8 @@ SOUTH, NORTH, WEST, EAST = -6.80, -6.66, 108.50, 108.62  # every sound point lie
 @cache
 def settings(name: str) -> dict[str, Any]:
     """A YAML data file of this folder."""
-    return yaml.safe_load((HERE / f"{name}.yml").read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load((HERE / f"{name}.yml").read_text(encoding="utf-8"), loader)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -101,17 +103,15 @@ def _spread(total: int, weights: np.ndarray) -> np.ndarray:
 def create_rw_table(con: duckdb.DuckDBPyConnection) -> None:
     """Table `rw`: rw_index, region_code, kelurahan_name, bps_code, district_bps, postcode, rw."""
     city = city_map()
-    con.execute(
-        "CREATE TABLE rw (rw_index INT, region_code VARCHAR, kelurahan_name VARCHAR, bps_code VARCHAR,"
-        " district_bps VARCHAR, postcode VARCHAR, rw INT)"
-    )
-    con.executemany(
-        "INSERT INTO rw VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (i, *values)
-            for i, values in enumerate(
-                zip(city.region_code, city.name, city.bps_code, city.district_bps, city.postcode,
-                    city.rw.tolist(), strict=True)
-            )
-        ],
-    )
+    columns = {
+        "rw_index": np.arange(len(city.rw)),
+        "region_code": city.region_code,
+        "kelurahan_name": city.name,
+        "bps_code": city.bps_code,
+        "district_bps": city.district_bps,
+        "postcode": city.postcode,
+        "rw": city.rw,
+    }
+    con.register("rw_columns", pa.table(columns))
+    con.execute("CREATE TABLE rw AS SELECT * FROM rw_columns")
+    con.unregister("rw_columns")

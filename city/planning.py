@@ -29,14 +29,21 @@ def draw_up(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, residents:
     _write_proposals(con, rng, known, max(LEAST_PROPOSALS, round(residents * PROPOSALS_PER_RESIDENT)), today)
 
 
-def _write_units(con: duckdb.DuckDBPyConnection, units: list[list[str]]) -> None:
-    con.register(
-        "unit", pa.table({"n": range(1, len(units) + 1), **dict(zip(("bidang", "name", "agency"), map(list, zip(*units, strict=True)), strict=True))})
-    )
+def _write_units(con: duckdb.DuckDBPyConnection, units: list[list]) -> None:
+    """`ref_unit`, and table unit_field: the fields of government each unit plans for."""
+    numbered = {
+        "n": range(1, len(units) + 1),
+        "bidang": [unit[0] for unit in units],
+        "name": [unit[1] for unit in units],
+        "agency": [unit[2] for unit in units],
+        "fields": [[unit[0], *(unit[3] if len(unit) > 3 else [])] for unit in units],
+    }
+    con.register("unit", pa.table(numbered))
     con.execute(
         "INSERT INTO sound.ref_unit SELECT n, n, replace(bidang, '.', '')::INT,"
         " bidang || '.' || printf('%02d', row_number() OVER (PARTITION BY bidang ORDER BY n)), name, agency FROM unit ORDER BY n"
     )
+    con.execute("CREATE TABLE unit_field AS SELECT n AS id_unit, unnest(fields) AS bidang FROM unit")
     con.unregister("unit")
 
 
@@ -86,9 +93,8 @@ def _write_plans(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, known
     elsewhere = " AND ".join(f"NOT contains(uraian_program, '{word}')" for word in known["elsewhere"])
     programmes = con.execute(
         f"""
-        SELECT id_program::INT AS id_program, id_unit::INT AS id_unit, uraian_program AS name FROM sound.ref_program
-        JOIN (SELECT *, row_number() OVER (PARTITION BY id_bidang ORDER BY row_id) AS place FROM sound.ref_unit) u
-        ON kd_program[:4] = kd_unit[:4] AND (kd_unit[:4] = '7.01' OR place = 1) OR kd_program = 'X.XX.01'
+        SELECT DISTINCT id_program::INT AS id_program, id_unit, uraian_program AS name FROM sound.ref_program
+        JOIN unit_field ON kd_program[:4] = bidang OR kd_program = 'X.XX.01'
         WHERE peraturan = 'permendagri90' AND {elsewhere} ORDER BY id_unit, id_program
         """
     ).fetchnumpy()
@@ -298,7 +304,7 @@ def forward(
                 TIMESTAMP '{day} 19:00:00' - to_seconds(ago) - to_years(greatest({day.year} + 1 - year::INT, 0)) AS decided_at
             FROM taken JOIN sound.{level.parent} parent ON parent.row_id = parent_id
             LEFT JOIN sound.ref_kegiatan k ON k.id_kegiatan = parent.id_kegiatan
-            LEFT JOIN (SELECT kd_unit[:4] AS bidang, min(id_unit::INT)::VARCHAR AS id_unit FROM sound.ref_unit GROUP BY ALL) unit ON bidang = kd_kegiatan[:4]
+            LEFT JOIN (SELECT bidang, min(id_unit) AS id_unit FROM unit_field GROUP BY ALL) unit ON bidang = kd_kegiatan[:4]
         )
         SELECT id, id, row_id, year, place, id_kegiatan, title, volume_before, price_before, volume_after, price_before,
             (volume_after * price_before)::DECIMAL(20, 2), state, strftime(decided_at, {STAMP}), strftime(decided_at, {STAMP})

@@ -67,11 +67,9 @@ class Table:
         return f"CREATE TABLE {quote}{self.name}{quote} ({', '.join(lines)}){tail}"
 
     @property
-    def row_key(self) -> str:
-        """SQL: how the truth names one row: its primary key, or where it has none the MD5 of its columns
-        as sent, in order, NULL as \\N, joined with |."""
-        if self.key:
-            return f'"{self.key}"'
+    def digest(self) -> str:
+        """SQL: the MD5 of the row's columns as sent, in order, NULL as \\N, joined with |. It names the row
+        in the truth where the table has no primary key."""
         values = ", ".join(f"""coalesce("{column}", '\\N')""" for column in self.columns)
         return f"md5(concat_ws('|', {values}))"
 

@@ -176,55 +176,60 @@ def prepare(settings: Settings) -> int:
 def up(settings: Settings) -> int:
     """Start Airflow's services and wait for Ctrl-C, `down` or the end of one of them."""
     home = airflow_home(settings)
-    pidfile = home / "up.pid"
+    logs, pidfile = home / "logs", home / "up.pid"
     if _alive(pidfile):
-        print("already up; `python -m dags.local down` stops it", file=sys.stderr)
+        print("already up; `make down` stops it", file=sys.stderr)
         return 1
-    logs = home / "logs"
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _choose_password(Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]))
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    subprocess.run([sys.executable, "-m", "dags.local", "prepare"], cwd=ROOT, check=True,
-                   stdout=(logs / "prepare.log").open("a"), stderr=subprocess.STDOUT)  # fmt: skip
+    password_file = os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]
+    _choose_password(Path(password_file))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     services: dict[str, subprocess.Popen[bytes]] = {}
     try:
+        if _start("prepare", [sys.executable, "-m", "dags.local", "prepare"], logs).wait():
+            print(f"preparing failed; why is in {logs}/prepare.log", file=sys.stderr)
+            return 1
         for name, command in SERVICES.items():
-            services[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", *command],
-                cwd=ROOT,
-                stdout=(logs / f"{name}.log").open("a"),
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches us alone; we stop them in order
-            )
+            services[name] = _start(name, [sys.executable, "-m", "airflow", *command], logs)
         _note(pidfile, [os.getpid(), *(service.pid for service in services.values())])
         _wait_until_ready(services)
         print(
             f"Airflow   http://127.0.0.1:{os.environ['AIRFLOW__API__PORT']}\n"
-            f"sign in   admin, with the password in "
-            f"{os.environ['AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE']}\n"
+            f"sign in   admin, with the password in {password_file}\n"
             f"logs      {logs}\n"
             "stop      Ctrl-C, or `make down`",
             flush=True,
         )
-        while all(service.poll() is None for service in services.values()):
+        while not (ended := _ended(services)):
             time.sleep(0.5)
+        print(f"{', '.join(ended)} ended; why is in {logs}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 0
     finally:
-        ended = [name for name, service in services.items() if service.poll() is not None]
         _stop([psutil.Process(one.pid) for one in services.values() if one.poll() is None])
         pidfile.unlink(missing_ok=True)
-    print(f"{', '.join(ended)} ended; why is in {logs}", file=sys.stderr)
-    return 1
+
+
+def _start(name: str, command: list[str], logs: Path) -> subprocess.Popen[bytes]:
+    """A child in a session of its own: Ctrl-C reaches us alone, and we stop the children."""
+    with (logs / f"{name}.log").open("a") as log:
+        return subprocess.Popen(
+            command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _ended(services: dict[str, subprocess.Popen[bytes]]) -> list[str]:
+    return [name for name, service in services.items() if service.poll() is not None]
 
 
 def down(settings: Settings) -> int:
     """Stop what `up` started, even where `up` itself was killed."""
     pidfile = airflow_home(settings) / "up.pid"
-    running = _alive(pidfile)
-    if not running:
+    if running := _alive(pidfile):
+        _stop(running)
+    else:
         print("nothing is up")
-    _stop(running)
     pidfile.unlink(missing_ok=True)
     return 0
 
@@ -240,7 +245,7 @@ def _wait_until_ready(services: dict[str, subprocess.Popen[bytes]]) -> None:
     address = f"http://127.0.0.1:{os.environ['AIRFLOW__API__PORT']}/api/v2/monitor/health"
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
-        if any(service.poll() is not None for service in services.values()):
+        if _ended(services):
             return
         with suppress(OSError, ValueError):
             with urllib.request.urlopen(address, timeout=5) as answer:
@@ -267,15 +272,19 @@ def _alive(pidfile: Path) -> list[psutil.Process]:
 
 
 def _stop(processes: list[psutil.Process]) -> None:
-    """Ask them to end; after a while, end them and all they started. A killed batch leaves no
-    trace in the warehouse."""
+    """Ask them to end, and after a while end them and all they started.
+
+    Each is asked once, by its parent if that is among them: a scheduler that is asked twice drops
+    its workers. A batch that is killed leaves no trace in the warehouse.
+    """
     everyone = set(processes)
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             everyone |= set(process.children(recursive=True))
     for process in processes:
         with suppress(psutil.NoSuchProcess):
-            process.terminate()
+            if process.parent() not in everyone:
+                process.terminate()
     _, left = psutil.wait_procs(everyone, timeout=SECONDS_TO_STOP)
     for process in left:
         with suppress(psutil.NoSuchProcess):

@@ -28,7 +28,8 @@ city_app = typer.Typer(no_args_is_help=True, help="The sample city: synthetic pe
 person_app = typer.Typer(no_args_is_help=True, help="One person's records.")
 app.add_typer(city_app, name="city")
 app.add_typer(person_app, name="person")
-console = Console()
+WIDTH = 160
+console = Console(width=None if sys.stdout.isatty() else WIDTH)
 Json = Annotated[bool, typer.Option("--json", help="answer as JSON")]
 
 
@@ -223,11 +224,11 @@ def _show_status(settings: Settings, *, every: bool = False, source: str | None 
 
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
-    table = Table(title=None if every else "newest batch of every stream")
+    table = Table(box=None, pad_edge=False)
     for name in ("batch", "night", "stream", "outcome"):
         table.add_column(name, no_wrap=True)
     for name in COUNTS:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("fresh as of", no_wrap=True)
     for row in rows:
         if source and row.source != source:

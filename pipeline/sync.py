@@ -164,7 +164,7 @@ def _known_files(
 def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     """Before a night: tables and reference data as declared, leftovers of killed runs removed.
 
-    Call when no batch is running; harmless when nothing is to be done.
+    Harmless when nothing is to be done, and while other batches run.
     """
     staging.clear_abandoned(settings)
     set_up(settings, sources)

@@ -28,7 +28,9 @@ def lake_folder(settings: Settings) -> Path:
     return settings.home / "lake"
 
 
-def open_duckdb(settings: Settings, path: Path | str = ":memory:") -> duckdb.DuckDBPyConnection:
+def open_duckdb(
+    settings: Settings, path: Path | str = ":memory:", spill: Path | None = None
+) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with our extensions, limits and macros (`keyed`, `record_id`, `row_hash`)."""
     connection = duckdb.connect(
         str(path),
@@ -36,7 +38,7 @@ def open_duckdb(settings: Settings, path: Path | str = ":memory:") -> duckdb.Duc
             "memory_limit": settings.memory_limit,
             "threads": settings.threads,
             "autoinstall_known_extensions": False,
-            "temp_directory": str(settings.home / "tmp"),
+            "temp_directory": str(spill or settings.home / "spill"),
         },
     )
     for name in EXTENSIONS:

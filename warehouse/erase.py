@@ -1,7 +1,8 @@
 """Erase one record everywhere we keep it (UU 27/2022 Ps 43), keeping the counts of the past.
 
 The narrow identity rows, landing and quarantine rows of the record go; `core.person` keeps its
-surrogate without any name or number, so last month's counts still answer. Mentions of the person
+surrogate without any name or number until the night of the erasure, so last month's counts still
+answer. Mentions of the person
 in other people's rows (as a parent or reporter) are emptied, now and in every later batch. The lake's files are rewritten, old snapshots and
 files removed and the catalog vacuumed, because it holds each file's smallest and largest values.
 A record that the source still sends is excluded from then on, with a declared reason.
@@ -70,6 +71,11 @@ def _erase_rows(
             where=f"{source.name}.{stream.name}",
             next_step="find it with `muara sql` in core.person_identity.",
         )
+    heads = connection.execute(
+        f"SELECT DISTINCT household_number, person_name FROM {landing} WHERE _record_id = ? "
+        "AND household_number IS NOT NULL AND person_name IS NOT NULL",
+        [record],
+    ).fetchall()
     touched: dict[str, int] = {}
     with transaction(connection):
         connection.execute(
@@ -78,6 +84,13 @@ def _erase_rows(
         )
         for name, condition in _own_rows(source, stream):
             _run(connection, touched, name, f"DELETE FROM lake.{name} WHERE {condition}", [record])
+        for table in tables().values():
+            if table.history and not table.identity and "source_record_id" in table.columns:
+                connection.execute(
+                    f"UPDATE lake.{table.name} SET valid_to = ?, closed_reason = 'erased' "
+                    "WHERE source_record_id = ? AND valid_to IS NULL",
+                    [night, record],
+                )
         for name, column, emptied in _places(sources):
             names = ", ".join(f'"{one}" = NULL' for one in emptied)
             _run(
@@ -87,6 +100,16 @@ def _erase_rows(
                 f'UPDATE lake.{name} SET {names} WHERE "{column}" IN (SELECT unnest(?))',
                 [niks],
             )
+        for household, name in heads:
+            for place in ("core.household_identity", "landing.civil_registry__family"):
+                _run(
+                    connection,
+                    touched,
+                    place,
+                    f"UPDATE lake.{place} SET head_name = NULL "
+                    "WHERE household_number = ? AND head_name = ?",
+                    [household, name],
+                )
         _run(
             connection,
             touched,

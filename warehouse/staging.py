@@ -5,10 +5,11 @@ declaration, as far as rules need them), `broken` (row × rule), `verdict` (row 
 is attached for reading; only `warehouse.load` writes to it.
 """
 
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -27,6 +28,7 @@ from warehouse.tables import landing_name
 
 EXACT_DUPLICATE = "exact_duplicate"
 ERASED = "erased_on_request"
+LOCK = "in-use"
 
 
 @dataclass(frozen=True)
@@ -48,25 +50,29 @@ class Staging:
 
 @contextmanager
 def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Staging]:
-    """An empty staging area with the lake attached."""
+    """An empty staging area with the lake attached; locked while it is in use."""
     root = settings.home / "staging"
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder = Path(tempfile.mkdtemp(prefix=f"{source.name}.{stream.name}.", dir=root))
-    connection = open_duckdb(settings, folder / "batch.duckdb")
-    try:
-        attach(connection, settings)
-        columns = ", ".join(f'"{name}" VARCHAR' for name in stream.names)
-        connection.execute(f"CREATE TABLE raw (_row BIGINT, _origin VARCHAR, {columns})")
-        yield Staging(connection, source, stream)
-    finally:
-        connection.close()
-        shutil.rmtree(folder, ignore_errors=True)
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        connection = open_duckdb(settings, folder / "batch.duckdb", spill=folder / "spill")
+        try:
+            attach(connection, settings)
+            columns = ", ".join(f'"{name}" VARCHAR' for name in stream.names)
+            connection.execute(f"CREATE TABLE raw (_row BIGINT, _origin VARCHAR, {columns})")
+            yield Staging(connection, source, stream)
+        finally:
+            connection.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear_abandoned(settings: Settings) -> None:
-    """Remove what killed batches left behind. Call when no batch is running."""
-    for folder in (settings.home / "staging", settings.home / "tmp"):
-        shutil.rmtree(folder, ignore_errors=True)
+    """Remove what killed batches left behind: staging areas whose lock nobody holds."""
+    for folder in (settings.home / "staging").glob("*.*.*"):
+        with suppress(FileNotFoundError, BlockingIOError), (folder / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) -> None:

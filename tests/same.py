@@ -1,0 +1,30 @@
+"""Whether two warehouses hold the same, apart from run ids, times and random ids."""
+
+from common.settings import Settings
+from warehouse.catalog import reading
+
+# What may differ between two runs over the same input: batch numbers, random ids, clock times.
+RUN_COLUMNS = {
+    "batch_id", "closed_batch_id", "first_batch_id", "_batch_id", "quarantine_id",
+}  # fmt: skip
+# The account of attempts differs by nature: a killed night has more of them.
+RUN_TABLES = {"ops.ledger", "ops.core_ledger"}
+
+
+def content_hashes(settings: Settings) -> dict[str, tuple[int, str]]:
+    """Table → (rows, hash of its content whatever the order)."""
+    with reading(settings) as connection:
+        columns: dict[str, list[str]] = {}
+        for table, column in connection.execute(
+            "SELECT schema_name || '.' || table_name, column_name FROM duckdb_columns() "
+            "WHERE database_name = 'lake' ORDER BY column_index"
+        ).fetchall():
+            if table not in RUN_TABLES and column not in RUN_COLUMNS:
+                columns.setdefault(table, []).append(f'"{column}"')
+        return {
+            table: connection.execute(
+                f"SELECT count(*), coalesce(md5(string_agg(line, '' ORDER BY line)), '') FROM ("
+                f"SELECT md5(CAST(row({', '.join(names)}) AS VARCHAR)) AS line FROM lake.{table})"
+            ).fetchall()[0]
+            for table, names in columns.items()
+        }
