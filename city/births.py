@@ -158,19 +158,27 @@ def happen(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, residents: 
 
 
 def _hurry(con: duckdb.DuckDBPyConnection, day: date) -> None:
-    """On a day without a report or without a certificate the next planned one comes already today, so
-    that no kind of event is missing in a small city."""
-    shift = f"(reported_at - TIMESTAMP '{day} 10:00:00')"
+    """On a day without a report or without a certificate the next one planned comes already today (else
+    one that was never planned), so that no kind of event is missing in a small city."""
     con.execute(
-        f"""UPDATE birth SET reported_at = reported_at - {shift}, verified_at = verified_at - {shift}, issued_at = issued_at - {shift},
-            entered_on = if(issued_at IS NULL, entered_on, (issued_at - {shift})::DATE)
-        WHERE NOT EXISTS (FROM birth WHERE reported_at::DATE = DATE '{day}') AND child_key =
-            (SELECT arg_min(child_key, reported_at) FROM birth WHERE reported_at > DATE '{day}' AND born_at < DATE '{day}')"""
+        f"""
+        UPDATE birth SET reported_at = TIMESTAMP '{day} 10:00:00', verified_at = TIMESTAMP '{day} 10:00:00' + INTERVAL 26 HOUR,
+            issued_at = if(issued_at IS NULL, NULL, TIMESTAMP '{day} 10:00:00' + INTERVAL 52 HOUR),
+            entered_on = if(issued_at IS NULL, entered_on, DATE '{day}' + 2)
+        WHERE NOT EXISTS (FROM birth WHERE reported_at::DATE = DATE '{day}') AND child_key = (
+            SELECT child_key FROM birth WHERE born_at < DATE '{day}' AND coalesce(reported_at > DATE '{day}', true)
+            ORDER BY reported_at NULLS LAST, born_at DESC, child_key LIMIT 1)
+        """
     )
     con.execute(
-        f"""UPDATE birth SET issued_at = TIMESTAMP '{day} 11:00:00', entered_on = DATE '{day}', verified_at = least(verified_at, TIMESTAMP '{day} 10:30:00')
-        WHERE NOT EXISTS (FROM birth WHERE issued_at::DATE = DATE '{day}') AND child_key =
-            (SELECT arg_min(child_key, issued_at) FROM birth WHERE issued_at > DATE '{day}' AND reported_at < DATE '{day}')"""
+        f"""
+        UPDATE birth SET reported_at = least(reported_at, TIMESTAMP '{day} 08:00:00'), verified_at = least(verified_at, TIMESTAMP '{day} 09:00:00'),
+            issued_at = TIMESTAMP '{day} 11:00:00', entered_on = least(entered_on, DATE '{day}')
+        WHERE NOT EXISTS (FROM birth WHERE issued_at::DATE = DATE '{day}') AND child_key = (
+            SELECT child_key FROM birth WHERE born_at < DATE '{day}' AND reported_at IS NOT NULL AND NOT refused
+            AND coalesce(issued_at > DATE '{day}', true) AND coalesce(report_id NOT IN (SELECT row_id FROM bad.laporan_kelahiran), true)
+            ORDER BY issued_at NULLS LAST, born_at DESC, child_key LIMIT 1)
+        """
     )
 
 

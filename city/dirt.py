@@ -5,7 +5,6 @@ it is sent, in schema `bad` with its fault, the day since when, and for an extra
 What a system shows is the view in schema `sent`: the bad rows, and the sound ones that are not bad.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -39,12 +38,6 @@ class Fault:
     daily: bool = False
     least: int = 2
 
-    @property
-    def row(self) -> str:
-        """SQL: the sound row with this fault (columns of `sound.<table>`, dice, today)."""
-        changes = ", ".join(f'{expression} AS "{column}"' for column, expression in self.set.items())
-        return f"* EXCLUDE (dice, today) REPLACE ({changes})" if changes else "* EXCLUDE (dice, today)"
-
 
 @cache
 def faults() -> tuple[Fault, ...]:
@@ -61,28 +54,31 @@ def soil(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, today: date) 
     """Puts every fault into its share of the sound rows; no row gets two."""
     names.create_variant_macro(con)
     for table, of_table in groupby(faults(), key=lambda fault: fault.table):
-        _throw_dice(con, rng, table, today)
-        count = con.execute(f"SELECT count(*) FROM sound.{table}").fetchone()[0]
-        for fault in of_table:
-            _put(con, fault, max(fault.least, round(fault.rate * count)), today)
+        rows = _throw_dice(con, rng, table, today)
+        chosen = list(of_table)
+        for fault in chosen:
+            _pick(con, fault, max(fault.least, round(fault.rate * rows)))
+        _spoil(con, table, chosen, today)
 
 
 def worsen_and_mend(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, today: date) -> None:
     """Of each daily fault: one sound row catches it, and one that has had it for longer is mended."""
+    names.create_variant_macro(con)
     daily = (fault for fault in faults() if fault.daily)
     for table, of_table in groupby(daily, key=lambda fault: fault.table):
-        ill = con.execute(
-            f"SELECT fault, list(row_id ORDER BY row_id) FROM bad.{table} WHERE since < DATE '{today}' GROUP BY ALL"
-        ).fetchall()
+        ill = con.execute(f"SELECT fault, list(row_id ORDER BY row_id) FROM bad.{table} GROUP BY ALL").fetchall()
         _throw_dice(con, rng, table, today)
-        for fault in of_table:
+        chosen = list(of_table)
+        for fault in chosen:
             if rows := dict(ill).get(fault.code):
                 con.execute(f"DELETE FROM bad.{table} WHERE row_id = {rng.choice(rows)}")
-            _put(con, fault, 1, today)
+            _pick(con, fault, 1)
+        _spoil(con, table, chosen, today)
 
 
-def _throw_dice(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, table: str, today: date) -> None:
-    """Table dice: a random order and a random number for each sound row that may still catch a fault."""
+def _throw_dice(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, table: str, today: date) -> int:
+    """Table dice: a random order and a random number for each sound row that may still catch a fault.
+    Returns how many there are."""
     rows = con.execute(
         f"""SELECT row_id FROM sound.{table} WHERE row_id NOT IN (SELECT row_id FROM bad.{table})
         AND row_id NOT IN (SELECT copy_of FROM bad.{table} WHERE copy_of IS NOT NULL) ORDER BY row_id"""
@@ -94,76 +90,60 @@ def _throw_dice(con: duckdb.DuckDBPyConnection, rng: np.random.Generator, table:
     }
     con.register("thrown", pa.table(drawn))
     con.execute(f"CREATE OR REPLACE TEMP TABLE dice AS SELECT *, DATE '{today}' AS today FROM thrown")
+    con.execute("CREATE OR REPLACE TEMP TABLE picked (row_id BIGINT, fault VARCHAR, dice BIGINT, today DATE, value VARCHAR)")
     con.unregister("thrown")
+    return len(rows)
 
 
-def _put(con: duckdb.DuckDBPyConnection, fault: Fault, count: int, today: date) -> None:
-    """Puts a fault into `count` rows of those that still have dice, and takes their dice away."""
-    table, put = fault.table, {"change": _change, "copy": _copy, "extra": _copy, "pair": _pair}[fault.by]
-    put(con, fault, count, today)
-    if fault.by == "copy":
-        con.execute(f"DELETE FROM dice WHERE row_id IN (SELECT copy_of FROM bad.{table} WHERE fault = '{fault.code}')")
-    con.execute(f"DELETE FROM dice WHERE row_id IN (SELECT row_id FROM bad.{table} WHERE fault = '{fault.code}')")
-    found = con.execute(f"SELECT count(*) FROM bad.{table} WHERE fault = '{fault.code}' AND since = DATE '{today}'").fetchone()[0]
-    if found < count:
-        raise RuntimeError(f"{fault.code}: only {found} of {count} rows of {table} can have it")
+def _pick(con: duckdb.DuckDBPyConnection, fault: Fault, count: int) -> None:
+    """Adds `count` rows to table picked (row_id, fault, dice, today, value): those that shall have the
+    fault. `value` is the new value of a column that must stay unique."""
+    rows = PAIRS if fault.by == "pair" else _candidates(fault, count)
+    found = con.execute(f"INSERT INTO picked SELECT row_id, '{fault.code}', dice, today, value FROM ({rows}) ORDER BY rank, row_id LIMIT {count}").fetchone()
+    if found != (count,):
+        raise RuntimeError(f"{fault.code}: only {found} of {count} rows of {fault.table} can have it")
 
 
-def _change(con: duckdb.DuckDBPyConnection, fault: Fault, count: int, today: date) -> None:
-    table = fault.table
-    con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE chosen AS SELECT row_id, rank, dice, today FROM sound.{table} JOIN dice USING (row_id)
-        WHERE {fault.where} ORDER BY rank LIMIT {count * 3 + 20 if fault.unique else count}"""
-    )
-    unique = ""
-    if column := fault.unique:
-        unique = (
-            f"WHERE {column} NOT IN (SELECT {column} FROM sound.{table})"
-            f" AND {column} NOT IN (SELECT {column} FROM bad.{table} WHERE {column} IS NOT NULL)"
-            f" QUALIFY row_number() OVER (PARTITION BY {column} ORDER BY rank) = 1 ORDER BY rank LIMIT {count}"
+def _candidates(fault: Fault, count: int) -> str:
+    """SQL: the first rows by rank that can have the fault."""
+    column = fault.unique
+    value = fault.set[column] if column else "NULL"
+    rows = f"""SELECT row_id, rank, dice, today, {value} AS value FROM sound.{fault.table} JOIN dice USING (row_id)
+        WHERE ({fault.where}) AND row_id NOT IN (SELECT row_id FROM picked) ORDER BY rank LIMIT {count * 3 + 20 if column else count}"""
+    if not column:
+        return rows
+    return f"""FROM ({rows}) WHERE value NOT IN (SELECT {column} FROM sound.{fault.table})
+        AND value NOT IN (SELECT value FROM picked WHERE value IS NOT NULL) QUALIFY row_number() OVER (PARTITION BY value ORDER BY rank) = 1"""
+
+
+# Two people of different families, of one sex and birth date and first registered in one place: both will
+# hold the NIK of the first.
+PAIRS = """
+    SELECT unnest(two) AS row_id, rank, dice, today, nik AS value FROM (
+        SELECT [row_id, lead(row_id) OVER same_day] AS two, nik, rank, dice, today FROM sound.biodata_wni JOIN dice USING (row_id)
+        WINDOW same_day AS (PARTITION BY nik[:12] ORDER BY rank)
+        QUALIFY row_number() OVER same_day = 1 AND lead(no_kk) OVER same_day <> no_kk)"""
+
+
+def _spoil(con: duckdb.DuckDBPyConnection, table: str, chosen: list[Fault], today: date) -> None:
+    """Writes the picked rows, as they will be sent, to `bad`; the sound ones stay as they are. Copies and
+    `extra` rows (made from a sound row, belonging to nobody) get a row_id of their own."""
+    con.execute(f"CREATE OR REPLACE TEMP TABLE ill AS SELECT * FROM sound.{table} JOIN picked USING (row_id)")
+    for fault in chosen:
+        changes = {"nik": "value"} if fault.by == "pair" else dict(fault.set)
+        copy_of = "row_id" if fault.by == "copy" else "NULL::BIGINT"
+        replaced = ", ".join(f'{expression} AS "{column}"' for column, expression in changes.items())
+        if fault.by in ("copy", "extra"):
+            own_id = f"{EXTRA_ROWS} + (SELECT count(*) FROM bad.{table}) + row_number() OVER (ORDER BY row_id) AS row_id"
+            replaced = ", ".join(filter(None, [replaced, own_id]))
+        con.execute(
+            f"""INSERT INTO bad.{table} BY NAME
+            SELECT * EXCLUDE (dice, today, value) REPLACE ({replaced}), DATE '{today}' AS since, {copy_of} AS copy_of
+            FROM ill WHERE fault = '{fault.code}'"""
         )
-    con.execute(
-        f"""INSERT INTO bad.{table} BY NAME
-        SELECT * EXCLUDE (rank), '{fault.code}' AS fault, DATE '{today}' AS since, NULL::BIGINT AS copy_of
-        FROM (SELECT {fault.row} FROM sound.{table} JOIN chosen USING (row_id)) {unique}"""
-    )
-
-
-def _copy(con: duckdb.DuckDBPyConnection, fault: Fault, count: int, today: date) -> None:
-    """Extra rows: exact copies of sound ones, or (`extra`) rows made from them that belong to nobody."""
-    table = fault.table
-    con.execute(
-        f"""INSERT INTO bad.{table} BY NAME
-        SELECT * EXCLUDE (rank) REPLACE ({EXTRA_ROWS} + (SELECT count(*) FROM bad.{table}) + row_number() OVER (ORDER BY rank) AS row_id),
-            '{fault.code}' AS fault, DATE '{today}' AS since, {"row_id" if fault.by == "copy" else "NULL::BIGINT"} AS copy_of
-        FROM (SELECT {fault.row} FROM sound.{table} JOIN dice USING (row_id) WHERE {fault.where} ORDER BY rank LIMIT {count})"""
-    )
-
-
-def _pair(con: duckdb.DuckDBPyConnection, fault: Fault, count: int, today: date) -> None:
-    """Two people of different families, of one sex and birth date and first registered in one place,
-    hold the NIK of the first: both rows are faulty."""
-    con.execute(
-        f"""CREATE OR REPLACE TEMP TABLE chosen AS
-        SELECT unnest(two) AS row_id, nik FROM (
-            SELECT [row_id, lead(row_id) OVER same_day] AS two, nik, rank FROM sound.biodata_wni JOIN dice USING (row_id)
-            WINDOW same_day AS (PARTITION BY nik[:12] ORDER BY rank)
-            QUALIFY row_number() OVER same_day = 1 AND lead(no_kk) OVER same_day <> no_kk ORDER BY rank LIMIT {(count + 1) // 2}
-        )"""
-    )
-    con.execute(
-        f"""INSERT INTO bad.biodata_wni BY NAME
-        SELECT s.* REPLACE (chosen.nik AS nik), '{fault.code}' AS fault, DATE '{today}' AS since, NULL::BIGINT AS copy_of
-        FROM sound.biodata_wni s JOIN chosen USING (row_id)"""
-    )
 
 
 def verdict_of(column: str) -> str:
     """SQL: what a row's fault (NULL if sound) makes of it: sound, rejected, flagged, excluded, undecidable."""
     cases = " ".join(f"WHEN '{fault.code}' THEN '{VERDICTS[fault.verdict]}'" for fault in faults())
     return f"(CASE {column} {cases} ELSE 'sound' END)"
-
-
-def tables_of_faults() -> Iterator[tuple[str, str]]:
-    """Every (system, table) that can have faults."""
-    yield from dict.fromkeys((fault.system, fault.table) for fault in faults())

@@ -312,27 +312,22 @@ def settle(con: duckdb.DuckDBPyConnection, drafted: Draft, today: date, newborn_
     con.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE new_person AS
-        WITH placed AS (
-            SELECT {first_person} + position AS person_key, d.*,
-                {first_family} + family AS family_key,
-                DATE '1970-01-01' + born::INT AS birth_date,
-                role = {CHILD} AND mother >= 0 AND born > {(today - EPOCH).days - newborn_days} AND NOT moved_in AS is_newborn
-            FROM draft_person d JOIN (SELECT family, moved_in FROM draft_family) USING (family)
-        )
-        SELECT * REPLACE (
-                CASE WHEN is_newborn THEN '{LOCAL}' || region_code[7:8] ELSE prefix::VARCHAR END AS prefix,
-                CASE WHEN mother >= 0 THEN {first_person} + mother END AS mother,
-                CASE WHEN father >= 0 THEN {first_person} + father END AS father)
-        FROM placed JOIN (SELECT family_key, no_kk, region_code FROM new_family) USING (family_key)
+        SELECT {first_person} + position AS person_key, position, family_key, no_kk, region_code, role, sex, birth_order,
+            DATE '1970-01-01' + born::INT AS birth_date,
+            role = {CHILD} AND mother >= 0 AND born > {(today - EPOCH).days - newborn_days} AND NOT moved_in AS is_newborn,
+            CASE WHEN is_newborn THEN '{LOCAL}' || region_code[7:8] ELSE prefix::VARCHAR END AS prefix,
+            CASE WHEN mother >= 0 THEN {first_person} + mother END AS mother_key,
+            CASE WHEN father >= 0 THEN {first_person} + father END AS father_key
+        FROM draft_person JOIN (SELECT family, family_key, no_kk, region_code, moved_in FROM new_family) USING (family)
         """
     )
     give_nik(con)
     con.execute(
         f"""
         INSERT INTO person
-        SELECT person_key, family_key, mother, father, name, nik, if(sex = {MALE}, 'male', 'female'),
-            birth_date, birth_order, 'resident', if(is_newborn, NULL, DATE '1970-01-01' + entered::INT), {phone("person_key")}
-        FROM new_person JOIN new_nik USING (person_key)
+        SELECT person_key, family_key, mother_key, father_key, name, nik, if(p.sex = {MALE}, 'male', 'female'),
+            birth_date, p.birth_order, 'resident', if(is_newborn, NULL, DATE '1970-01-01' + entered::INT), {phone("person_key")}
+        FROM new_person p JOIN new_nik USING (person_key) JOIN draft_person USING (position)
         """
     )
     _write_families(con)
@@ -381,7 +376,7 @@ def _write_families(con: duckdb.DuckDBPyConnection) -> None:
             strftime(issued_on + to_seconds(head.second), '%Y-%m-%d %H:%M:%S'),
             if(head.changed > issued, strftime(DATE '1970-01-01' + head.changed::INT + to_seconds(head.second), '%Y-%m-%d %H:%M:%S'), NULL)
         FROM new_family JOIN street USING (street)
-        JOIN (SELECT family_key, name, second, changed FROM new_person WHERE role = 1) head USING (family_key)
+        JOIN (SELECT family, name, second, changed FROM draft_person WHERE role = 1) head USING (family)
         """
     )
 
@@ -391,7 +386,7 @@ def _write_residents(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         """
         INSERT INTO sound.biodata_wni
-        SELECT p.person_key, n.nik, name, sex, birthplace, birth_date, if(certificate < 0, '1', '2'),
+        SELECT p.person_key, n.nik, name, p.sex, birthplace, birth_date, if(certificate < 0, '1', '2'),
             CASE WHEN certificate < 0 THEN NULL
                 WHEN certificate = 0 OR birth_date > '2010-01-01'
                 THEN '3274-' || if(certificate_serial % 9 = 0, 'LT', 'LU') || strftime(DATE '1970-01-01' + entered::INT, '-%d%m%Y-')
@@ -399,15 +394,15 @@ def _write_residents(con: duckdb.DuckDBPyConnection) -> None:
                 WHEN certificate = 1 THEN certificate_serial || '/TAMB/' || (year(birth_date) + certificate_serial % 9)
                 WHEN certificate = 2 THEN (certificate_serial + 3000) || '/TIS/' || (year(birth_date) + certificate_serial % 5)
                 ELSE certificate_serial || '/' || year(birth_date) END,
-            blood, religion, marital, role, education, job,
+            blood, religion, marital, p.role, education, job,
             mother_nik.nik, mother_name, father_nik.nik, father_name, no_kk, '32', '74',
             region_code[8:8], region_code[10:], '1',
             strftime(DATE '1970-01-01' + entered::INT + to_seconds(second), '%Y-%m-%d %H:%M:%S'),
             if(changed < 0, NULL, strftime(DATE '1970-01-01' + changed::INT + to_seconds(second + 1800), '%Y-%m-%d %H:%M:%S')),
             '1', title_religious, title_academic, has_card
-        FROM new_person p JOIN new_nik n USING (person_key)
-        LEFT JOIN new_nik mother_nik ON mother_nik.person_key = mother
-        LEFT JOIN new_nik father_nik ON father_nik.person_key = father
+        FROM new_person p JOIN draft_person USING (position) JOIN new_nik n USING (person_key)
+        LEFT JOIN new_nik mother_nik ON mother_nik.person_key = mother_key
+        LEFT JOIN new_nik father_nik ON father_nik.person_key = father_key
         WHERE NOT is_newborn
         """
     )

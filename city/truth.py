@@ -54,7 +54,8 @@ def look(con: duckdb.DuckDBPyConnection) -> None:
         WHERE a.content IS DISTINCT FROM b.content OR a.fault IS DISTINCT FROM b.fault
         """
     )
-    con.execute("CREATE OR REPLACE TABLE shown AS FROM seen")
+    con.execute("DELETE FROM shown USING change WHERE shown.table_name = change.table_name AND shown.row_id = change.row_id")
+    con.execute("INSERT INTO shown SELECT seen.* FROM seen SEMI JOIN change USING (table_name, row_id)")
 
 
 def write_changes(con: duckdb.DuckDBPyConnection, folder: Path, day: date) -> None:

@@ -1,7 +1,7 @@
 """Every failure a user can meet, in one tree.
 
     MuaraError (1)
-    ├── DefinitionError (3)      a source definition, contract or setting is wrong; all faults listed
+    ├── DefinitionError (3)      a source definition, contract or setting is wrong; all listed
     ├── SourceError
     │   ├── SourceUnavailable (4)   down, refused, timed out, HTTP 5xx; transient: retried
     │   ├── SourceDenied (5)        wrong password, no right to read

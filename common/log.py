@@ -51,3 +51,8 @@ def stage(name: str, **where: object) -> None:
 def on_stage(listener: Callable[[str, dict], None]) -> None:
     """Call `listener(stage, where)` at every stage mark: progress bars, kill drills."""
     _listeners.append(listener)
+
+
+def forget_stage(listener: Callable[[str, dict], None]) -> None:
+    """Undo `on_stage`."""
+    _listeners.remove(listener)

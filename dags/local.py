@@ -34,13 +34,13 @@ DAGS = ROOT / "dags"
 BUNDLE = "dags-folder"
 PORT = "8080"
 QUIET = "great_expectations=WARNING httpx=WARNING py.warnings=ERROR"
+# In the order of their start.
 SERVICES = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
     "dag-processor": ["dag-processor"],
     "triggerer": ["triggerer", "--skip-serve-logs"],
 }
-SECONDS_TO_START = 120
 SECONDS_TO_STOP = 30
 
 
@@ -191,15 +191,18 @@ def up(settings: Settings) -> int:
             return 1
         for name, command in SERVICES.items():
             services[name] = _start(name, [sys.executable, "-m", "airflow", *command], logs)
-        _note(pidfile, [os.getpid(), *(service.pid for service in services.values())])
-        _wait_until_ready(services)
-        print(
-            f"Airflow   http://127.0.0.1:{os.environ['AIRFLOW__API__PORT']}\n"
-            f"sign in   admin, with the password in {password_file}\n"
-            f"logs      {logs}\n"
-            "stop      Ctrl-C, or `make down`",
-            flush=True,
-        )
+            _note(pidfile, [os.getpid(), *(service.pid for service in services.values())])
+            if name == "api-server":  # a task that cannot reach it fails
+                _wait_until_healthy(services, ["metadatabase"])
+        _wait_until_healthy(services, ["scheduler", "dag_processor"])
+        if not _ended(services):
+            print(
+                f"Airflow   http://127.0.0.1:{os.environ['AIRFLOW__API__PORT']}\n"
+                f"sign in   admin, with the password in {password_file}\n"
+                f"logs      {logs}\n"
+                "stop      Ctrl-C, or `make down`",
+                flush=True,
+            )
         while not (ended := _ended(services)):
             time.sleep(0.5)
         print(f"{', '.join(ended)} ended; why is in {logs}", file=sys.stderr)
@@ -241,16 +244,14 @@ def _choose_password(path: Path) -> None:
         path.write_text(json.dumps({"admin": secrets.token_urlsafe(12)}))
 
 
-def _wait_until_ready(services: dict[str, subprocess.Popen[bytes]]) -> None:
+def _wait_until_healthy(services: dict[str, subprocess.Popen[bytes]], parts: list[str]) -> None:
+    """Wait for these parts of Airflow, or until a service has ended."""
     address = f"http://127.0.0.1:{os.environ['AIRFLOW__API__PORT']}/api/v2/monitor/health"
-    deadline = time.monotonic() + SECONDS_TO_START
-    while time.monotonic() < deadline:
-        if _ended(services):
-            return
+    while not _ended(services):
         with suppress(OSError, ValueError):
             with urllib.request.urlopen(address, timeout=5) as answer:
                 health = json.load(answer)
-            if all(health[part]["status"] == "healthy" for part in ("scheduler", "dag_processor")):
+            if all(health[part]["status"] == "healthy" for part in parts):
                 return
         time.sleep(0.5)
 

@@ -46,13 +46,15 @@ class StagingDatasource(SQLDatasource):
             poolclass=sa.StaticPool,
         )
         self._engine = engine
-        self._execution_engine = DuckDBExecutionEngine(engine=engine)
+        self._execution_engine = DuckDBExecutionEngine(engine=engine)  # type: ignore[assignment]
         return self
 
     def get_engine(self) -> sa.Engine:
+        assert self._engine is not None
         return self._engine
 
     def get_execution_engine(self) -> SqlAlchemyExecutionEngine:
+        assert self._execution_engine is not None
         return self._execution_engine
 
 

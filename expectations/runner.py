@@ -54,7 +54,7 @@ def validate(
             continue
         if result["query"]:
             connection.execute(
-                f"INSERT INTO broken SELECT DISTINCT _row, ?, ? FROM ({result['query']}) AS failing",
+                f"INSERT INTO broken SELECT DISTINCT _row, ?, ? FROM ({result['query']}) AS bad",
                 [rule.rule, rule.severity],
             )
         findings.append(Finding(rule.rule, rule.severity, result["count"]))
@@ -64,6 +64,8 @@ def validate(
 def _results(connection: duckdb.DuckDBPyConnection, rules: list[Rule]) -> list[dict[str, Any]]:
     """Per rule, in order: success, count, query of the failing rows, exception's type."""
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.expectations.metadata_types import FailureSeverity
     from great_expectations.expectations.registry import get_expectation_impl
 
     from expectations.engine import StagingDatasource
@@ -72,20 +74,20 @@ def _results(connection: duckdb.DuckDBPyConnection, rules: list[Rule]) -> list[d
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = {"globally": False}
-        datasource = StagingDatasource(name="staging", connection_string="duckdb:///:memory:")
-        datasource = context.data_sources.all().get("staging") or context.add_or_update_datasource(
-            datasource=datasource
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        datasource = context.add_or_update_datasource(
+            datasource=StagingDatasource(name="staging", connection_string="duckdb:///:memory:")
         )
-        datasource.over(connection)
+        assert isinstance(datasource, StagingDatasource)
         batch = (
-            datasource.add_table_asset("typed", table_name="typed")
+            datasource.over(connection)
+            .add_table_asset("typed", table_name="typed")
             .add_batch_definition_whole_table("all")
             .get_batch()
         )
         expectations = [
             get_expectation_impl(rule.kind)(
-                **rule.arguments, severity=rule.severity, meta={"place": place}
+                **rule.arguments, severity=FailureSeverity(rule.severity), meta={"place": place}
             )
             for place, rule in enumerate(rules)
         ]
@@ -100,6 +102,7 @@ def _results(connection: duckdb.DuckDBPyConnection, rules: list[Rule]) -> list[d
         )
     results: list[dict[str, Any]] = [{}] * len(rules)
     for one in outcome.results:
+        assert one.expectation_config is not None
         place = one.expectation_config.meta["place"]
         results[place] = {
             "success": one.success,
@@ -120,5 +123,7 @@ def _exception(info: dict[str, Any] | None) -> str | None:
     parts = [info] if "raised_exception" in info else list(info.values())
     for part in parts:
         if part.get("raised_exception"):
-            return str(part.get("exception_message", "")).split("(")[0].split(":")[0][:60] or "error"
+            return (
+                str(part.get("exception_message", "")).split("(")[0].split(":")[0][:60] or "error"
+            )
     return None

@@ -1,7 +1,7 @@
 """Muara from the command line and from Python.
 
-    import muara
-    muara.connect().sql("SELECT * FROM now.person").df()
+import muara
+muara.connect().sql("SELECT * FROM now.person").df()
 """
 
 import duckdb

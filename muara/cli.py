@@ -105,16 +105,15 @@ def check(
     settings = _settings()
     found = load_sources(settings)
     chosen = [load_source(settings, source)] if source else list(found.values())
-    facts = []
+    rules = {}
     for one in chosen:
-        rules = load_rules(settings, one)
-        for stream in one.streams:
-            conform_of(one, stream.name)
-            facts.append({"stream": f"{one.name}.{stream.name}", "rules": len(rules[stream.name])})
+        for stream, found_rules in load_rules(settings, one).items():
+            conform_of(one, stream)
+            rules[f"{one.name}.{stream}"] = len(found_rules)
     contracts = load_contracts(settings)
-    data = {"streams": facts, "contracts": sorted(contracts)}
+    data = {"rules": rules, "contracts": sorted(contracts)}
     _answer(as_json, data, lambda: console.print(
-        f"{len(chosen)} source(s), {len(facts)} streams, {sum(f['rules'] for f in facts)} rules, "
+        f"{len(chosen)} source(s), {len(rules)} streams, {sum(rules.values())} rules, "
         f"{len(contracts)} contracts: no fault"))  # fmt: skip
 
 
@@ -267,8 +266,11 @@ def sql(
             columns = [one[0] for one in result.description or []]
             rows = result.fetchmany(limit)
         except duckdb.Error as error:
-            raise DefinitionError(str(error).splitlines()[0], where="query",
-                                  next_step="correct the query; the lake is read-only.") from None  # fmt: skip
+            raise DefinitionError(
+                str(error).splitlines()[0],
+                where="query",
+                next_step="correct the query; the lake is read-only.",
+            ) from None
 
     def show() -> None:
         table = Table(*columns)
@@ -287,7 +289,9 @@ def publish(as_json: Json = False) -> None:
     from pipeline import leave
 
     rows = leave.publish(_settings())
-    _answer(as_json, rows, lambda: console.print(f"{len(rows)} tables, {sum(rows.values()):,} rows"))
+    _answer(
+        as_json, rows, lambda: console.print(f"{len(rows)} tables, {sum(rows.values()):,} rows")
+    )
 
 
 @app.command()
@@ -322,7 +326,9 @@ def verify(folder: Path, as_json: Json = False) -> None:
     from warehouse.manifest import verify as verify_folder
 
     manifest = verify_folder(folder)
-    _answer(as_json, manifest, lambda: console.print(f"{len(manifest['files'])} files as delivered"))
+    _answer(
+        as_json, manifest, lambda: console.print(f"{len(manifest['files'])} files as delivered")
+    )
 
 
 @app.command()
@@ -391,7 +397,9 @@ def city_build(
     with console.status(f"building a city of {residents:,} residents"):
         city.build(home, residents, seed, date.fromisoformat(today), _legacy_servers(home))
     _adopt(settings, home)
-    console.print(f"a city of {residents:,} synthetic residents in {time.monotonic() - started:.0f} s")
+    console.print(
+        f"a city of {residents:,} synthetic residents in {time.monotonic() - started:.0f} s"
+    )
 
 
 @city_app.command("tomorrow")

@@ -34,7 +34,9 @@ def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
     with reading(settings) as connection:
         wrong = disagreements(connection, sources)
     answers.append(
-        Check("tables", not wrong, "; ".join(f"{k}: {v}" for k, v in wrong.items()) or "as declared")
+        Check(
+            "tables", not wrong, "; ".join(f"{k}: {v}" for k, v in wrong.items()) or "as declared"
+        )
     )
     if rebuild:
         found = differences(

@@ -60,7 +60,9 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         wrong_shape = disagreements(connection, sources)
         leaks = list(_leaks(settings, _canaries(connection)))
     loaded = {(one.source, one.stream) for one in tonight if one.outcome == "loaded"}
-    wanted = {(source.name, stream.name) for source in sources.values() for stream in source.streams}
+    wanted = {
+        (source.name, stream.name) for source in sources.values() for stream in source.streams
+    }
     missing = sorted(".".join(pair) for pair in wanted - loaded)
     unbalanced = [f"{one.source}.{one.stream}" for one in tonight if not one.balances
                   and one.outcome == "loaded"]  # fmt: skip
@@ -142,6 +144,4 @@ def _leaks(settings: Settings, canaries: tuple[set[str], list[str]]) -> Iterator
 
 def _where_nobody_may_be(settings: Settings) -> Iterator[Path]:
     for folder in ("logs", "airflow"):
-        yield from (
-            path for path in sorted((settings.home / folder).rglob("*")) if path.is_file()
-        )
+        yield from (path for path in sorted((settings.home / folder).rglob("*")) if path.is_file())

@@ -20,7 +20,7 @@ from expectations.suite import columns_named_in, load_rules
 from transforms.conform import conform_of
 from transforms.standardise.typed import typed
 from warehouse import staging
-from warehouse.catalog import collect_orphans, reading, set_up
+from warehouse.catalog import reading, set_up, tidy
 from warehouse.load import Account, FileRecord, load, record_failure
 from warehouse.reference import load_reference
 
@@ -146,9 +146,7 @@ def _unreadable_files(pull: Pull) -> SourceMalformed | None:
     )
 
 
-def _known_files(
-    settings: Settings, source: Source, stream: Stream
-) -> frozenset[tuple[str, str]]:
+def _known_files(settings: Settings, source: Source, stream: Stream) -> frozenset[tuple[str, str]]:
     if stream.strategy != "files":
         return frozenset()
     with reading(settings) as connection:
@@ -169,4 +167,4 @@ def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     staging.clear_abandoned(settings)
     set_up(settings, sources)
     load_reference(settings)
-    collect_orphans(settings)
+    tidy(settings)

@@ -7,7 +7,8 @@ from typing import Any
 import duckdb
 
 COUNTS = (
-    "extracted", "inserted", "updated", "unchanged", "deleted", "quarantined", "excluded", "flagged",
+    "extracted", "inserted", "updated", "unchanged", "deleted", "quarantined", "excluded",
+    "flagged",
 )  # fmt: skip
 
 
@@ -35,7 +36,11 @@ def attempts(
     connection: duckdb.DuckDBPyConnection, *, every: bool = False, after_batch: int = 0
 ) -> list[Attempt]:
     """The newest attempt per stream, or every one. `fresh_as_of` is the last night it loaded."""
-    newest = "" if every else "QUALIFY row_number() OVER (PARTITION BY source, stream ORDER BY batch_id DESC) = 1"
+    newest = (
+        ""
+        if every
+        else "QUALIFY row_number() OVER (PARTITION BY source, stream ORDER BY batch_id DESC) = 1"
+    )
     rows = connection.execute(
         f"""
         SELECT batch_id, source, stream, night, outcome, {", ".join(COUNTS)}, error_message,
@@ -50,7 +55,12 @@ def attempts(
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:
     head, counts, tail = row[:5], row[5 : 5 + len(COUNTS)], row[5 + len(COUNTS) :]
-    return Attempt(*head, dict(zip(COUNTS, counts, strict=True)), *tail)
+    batch_id, source, stream, night, outcome = head
+    error, committed_at, fresh_as_of = tail
+    return Attempt(
+        batch_id, source, stream, night, outcome, dict(zip(COUNTS, counts, strict=True)), error,
+        committed_at, fresh_as_of,
+    )  # fmt: skip
 
 
 def last_batch(connection: duckdb.DuckDBPyConnection) -> int:

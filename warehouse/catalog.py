@@ -31,7 +31,7 @@ def lake_folder(settings: Settings) -> Path:
 def open_duckdb(
     settings: Settings, path: Path | str = ":memory:", spill: Path | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with our extensions, limits and macros (`keyed`, `record_id`, `row_hash`)."""
+    """A DuckDB connection with our extensions, limits and keyed-hash macros."""
     connection = duckdb.connect(
         str(path),
         config={
@@ -233,17 +233,22 @@ def disagreements(
     return faults
 
 
-def collect_orphans(settings: Settings) -> int:
-    """Delete Parquet files that no snapshot knows (left by a killed writer). Returns how many."""
+def tidy(settings: Settings) -> int:
+    """Forget snapshots older than `snapshots_kept_days` and delete files that no snapshot knows,
+    also those a killed writer left. History stays: it is in the tables. Returns files deleted."""
     with writer_lock(settings):
         connection = open_duckdb(settings)
         try:
             attach(connection, settings)
-            return len(
-                connection.execute(
-                    "CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)"
-                ).fetchall()
+            connection.execute(
+                "CALL ducklake_expire_snapshots('lake', older_than => now() - to_days(?))",
+                [settings.snapshots_kept_days],
             )
+            deleted = 0
+            for procedure in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
+                rows = connection.execute(f"CALL {procedure}('lake', cleanup_all => true)")
+                deleted += len(rows.fetchall())
+            return deleted
         finally:
             connection.close()
 

@@ -2,10 +2,10 @@
 
 The narrow identity rows, landing and quarantine rows of the record go; `core.person` keeps its
 surrogate without any name or number until the night of the erasure, so last month's counts still
-answer. Mentions of the person
-in other people's rows (as a parent or reporter) are emptied, now and in every later batch. The lake's files are rewritten, old snapshots and
-files removed and the catalog vacuumed, because it holds each file's smallest and largest values.
-A record that the source still sends is excluded from then on, with a declared reason.
+answer. Mentions of the person in other people's rows (as a parent, reporter or head of a family)
+are emptied, mentions by NIK also in every later batch. The lake's files are rewritten, old
+snapshots and files removed and the catalog vacuumed, because it holds each file's smallest and
+largest values. A record that the source still sends is excluded, with a declared reason.
 """
 
 import sqlite3
@@ -155,9 +155,7 @@ def _places(sources: dict[str, Source]) -> list[tuple[str, str, tuple[str, ...]]
 
 def forget_erased(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> None:
     """Empty mentions of erased people in `raw`, so that a source cannot bring them back."""
-    erased = connection.execute(
-        "SELECT DISTINCT source, stream FROM lake.ops.erasure"
-    ).fetchall()
+    erased = connection.execute("SELECT DISTINCT source, stream FROM lake.ops.erasure").fetchall()
     for source, stream in erased:
         for column, emptied in mentions(columns):
             if column == "nik":

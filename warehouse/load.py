@@ -404,9 +404,7 @@ def _merge(
             AND source_record_id IN (SELECT _record_id FROM changed_record)
         """
     ).fetchone() or (0, 0)
-    records = int(
-        _scalar(connection, "SELECT count(*) FROM changed_record WHERE _op <> 'delete'")
-    )
+    records = int(_scalar(connection, "SELECT count(*) FROM changed_record WHERE _op <> 'delete'"))
     one_each = table.key == ("source_record_id",)
     if not held == keys == conformed or (one_each and held != records):
         raise Imbalance(

@@ -12,7 +12,10 @@ def masked(name: str, column: Column, audience: str) -> tuple[str, str] | None:
         case "keep":
             return name, f'"{name}"'
         case "pseudonym":
-            return name, f"CASE WHEN \"{name}\" IS NOT NULL THEN keyed('{audience}:' || \"{name}\") END"
+            return (
+                name,
+                f'CASE WHEN "{name}" IS NOT NULL THEN keyed(\'{audience}:\' || "{name}") END',
+            )
         case "year":
             return name.removesuffix("_date") + "_year", f'CAST(year("{name}") AS INTEGER)'
         case "month":

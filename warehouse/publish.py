@@ -82,7 +82,9 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
         rows[table.name] = _one(connection, f"SELECT count(*) FROM published.{table.name}")
         there = _one(connection, f"SELECT count(*) FROM lake.{table.name}")
         if rows[table.name] != there:
-            raise ExtractFault(f"{table.name}: {there} rows in the lake, {rows[table.name]} published")
+            raise ExtractFault(
+                f"{table.name}: {there} rows in the lake, {rows[table.name]} published"
+            )
     connection.execute("COMMIT")
     for table in published_tables():
         target = folder / "parquet" / table.schema_name / f"{table.short_name}.parquet"

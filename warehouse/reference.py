@@ -50,13 +50,15 @@ def _queries(settings: Settings) -> dict[str, str]:
             new AS (SELECT * FROM read_csv(
                 '{planning}/permendagri90_subkegiatan_kabkota.tsv.gz', {options})),
             listed AS (
-                SELECT 'permendagri13' AS regulation, regexp_extract(kode, '^[0-9]+\\.[0-9]+\\.[0-9]+')
-                    AS code, 'program' AS level, program AS name FROM old
+                SELECT 'permendagri13' AS regulation,
+                    array_to_string(string_split(kode, '.')[1:3], '.') AS code,
+                    'program' AS level, program AS name FROM old
                 UNION ALL SELECT 'permendagri13', kode, 'kegiatan', kegiatan FROM old
                 UNION ALL SELECT 'permendagri90',
                     array_to_string(string_split(kode, '.')[1:3], '.'), 'program', program FROM new
                 UNION ALL SELECT 'permendagri90',
-                    array_to_string(string_split(kode, '.')[1:5], '.'), 'kegiatan', kegiatan FROM new
+                    array_to_string(string_split(kode, '.')[1:5], '.'), 'kegiatan', kegiatan
+                FROM new
                 UNION ALL SELECT 'permendagri90', kode, 'sub_kegiatan', sub_kegiatan FROM new),
             cleaned AS (
                 SELECT regulation, code, level,

@@ -1,4 +1,4 @@
-"""Contracts (Open Data Contract Standard 3.1), the shares they yield and the extracts cut from them.
+"""Contracts (Open Data Contract Standard 3.1), the shares they yield, the extracts cut from them.
 
 A share is a DuckDB file of its own with the granted rows and columns and nothing else. A column
 that the schema home drops for everyone leaves only when the contract grants it by name
@@ -97,23 +97,25 @@ def _dataset(
     table = tables().get(schema.physicalName or "")
     if table is None:
         return None, [f"{file} {schema.name}: no table {schema.physicalName}"]
-    columns, faults = [], []
+    columns: list[tuple[str, str]] = []
+    faults: list[str] = []
     for one in schema.properties or []:
-        column = table.all_columns.get(one.name)
+        name = one.name or ""
+        column = table.all_columns.get(name)
         if column is None:
             faults.append(f"{file} {schema.name}.{one.name}: {table.name} has no such column")
             continue
         granted = _custom(one).get("grant") == "clear"
         if granted and not basis:
             faults.append(f"{file} {schema.name}.{one.name}: granted without a legalBasis")
-        pair = (one.name, f'"{one.name}"') if granted else masked(one.name, column, agency)
+        pair = (name, f'"{name}"') if granted else masked(name, column, agency)
         if pair is None:
             faults.append(f"{file} {schema.name}.{one.name}: personal, needs `grant: clear`")
         else:
             columns.append(pair)
     facts = _custom(schema)
     row_filter = facts.get("rowFilter", "valid_to IS NULL" if table.history else "TRUE")
-    return Dataset(schema.name, table.name, tuple(columns), row_filter, table.key), faults
+    return Dataset(schema.name or "", table.name, tuple(columns), row_filter, table.key), faults
 
 
 def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, int]:
@@ -160,9 +162,7 @@ def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, in
     return rows
 
 
-def _build_share(
-    settings: Settings, contract: Contract, path: Path
-) -> tuple[int, dict[str, int]]:
+def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[int, dict[str, int]]:
     connection = open_duckdb(settings)
     try:
         attach(connection, settings, read_only=True)

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from pyarrow import csv
 
+from common.definition import FilesAccess
 from common.errors import MuaraError, SourceMalformed, SourceShapeChanged, SourceUnavailable
 from connectors.readers.pull import FileOutcome, Piece, Pull, require_columns
 
@@ -31,7 +32,7 @@ def read(pull: Pull) -> Iterator[Piece]:
             where=pull.where,
             next_step=f"check the path of connection {pull.stream.connection} and its mount.",
         )
-    for path in sorted(folder.glob(pull.stream.read.pattern)):
+    for path in sorted(folder.glob(pull.access(FilesAccess).pattern)):
         origin = path.relative_to(folder).as_posix()
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
@@ -63,7 +64,7 @@ def _keep(pull: Pull, path: Path, digest: str) -> Path:
 
 def _parse(pull: Pull, origin: str, content: bytes) -> pa.Table:
     """All columns as text. Raises SourceMalformed or SourceShapeChanged naming file and row."""
-    access, where = pull.stream.read, f"{pull.where} file {origin}"
+    access, where = pull.access(FilesAccess), f"{pull.where} file {origin}"
     ask = "ask the sender for the whole file; it is taken up by the next run."
     try:
         text = content.decode(access.encoding)

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
-from common.definition import Source, Stream
+from common.definition import FilesAccess, RestAccess, Source, SqlAccess, Stream
 from common.errors import SourceShapeChanged
 from common.settings import Settings
+
+A = TypeVar("A", SqlAccess, RestAccess, FilesAccess)
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,15 @@ class Pull:
     announced: int | None = None
     files: list[FileOutcome] = field(default_factory=list)
 
+    def access(self, kind: type[A]) -> A:
+        """The stream's way of access, which the reader's dispatch made sure is of this kind."""
+        assert isinstance(self.stream.read, kind)
+        return self.stream.read
+
     @property
     def where(self) -> str:
         return f"{self.source.name}.{self.stream.name}"
+
 
 def require_columns(pull: Pull, present: list[str]) -> None:
     """Every declared column is there, and none is unknown. Raises SourceShapeChanged."""

@@ -12,6 +12,7 @@ import httpx
 import pyarrow as pa
 import stamina
 
+from common.definition import RestAccess
 from common.errors import SourceDenied, SourceMalformed, SourceShapeChanged, SourceUnavailable
 from connectors.readers.pull import Piece, Pull, require_columns
 
@@ -24,7 +25,7 @@ def read(pull: Pull) -> Iterator[Piece]:
     Raises SourceUnavailable, SourceDenied, SourceShapeChanged (404, unknown or missing fields) or
     SourceMalformed (no JSON array of objects).
     """
-    access = pull.stream.read
+    access = pull.access(RestAccess)
     timeout = httpx.Timeout(
         pull.settings.statement_timeout_seconds, connect=pull.settings.connect_timeout_seconds
     )
@@ -55,7 +56,7 @@ def _page(pull: Pull, client: httpx.Client, parameters: dict[str, Any]) -> list[
 
 
 def _get(pull: Pull, client: httpx.Client, parameters: dict[str, Any]) -> httpx.Response:
-    path, page = pull.stream.read.path, parameters["page"]
+    path, page = pull.access(RestAccess).path, parameters["page"]
     try:
         response = client.get(path, params=parameters)
     except httpx.HTTPError as error:
@@ -86,7 +87,7 @@ def _get(pull: Pull, client: httpx.Client, parameters: dict[str, Any]) -> httpx.
 
 
 def _rows(pull: Pull, response: httpx.Response) -> list[dict[str, Any]]:
-    place = f"{pull.stream.read.path} page {response.request.url.params['page']}"
+    place = f"{pull.access(RestAccess).path} page {response.request.url.params['page']}"
     try:
         rows = json.loads(response.content, parse_float=str, parse_int=str)
     except (ValueError, RecursionError) as error:

@@ -8,6 +8,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from common.definition import SqlAccess
 from common.errors import SourceDenied, SourceError, SourceShapeChanged, SourceUnavailable
 from connectors.readers.pull import Piece, Pull, require_columns
 
@@ -29,10 +30,12 @@ def read(pull: Pull) -> Iterator[Piece]:
     try:
         with engine.connect() as connection:
             _be_a_guest(connection, pull)
-            present = [c["name"] for c in sa.inspect(connection).get_columns(pull.stream.read.table)]
+            present = [
+                c["name"] for c in sa.inspect(connection).get_columns(pull.access(SqlAccess).table)
+            ]
             require_columns(pull, present)
             columns = list(pull.stream.columns)
-            table = sa.table(pull.stream.read.table, *map(sa.column, columns))
+            table = sa.table(pull.access(SqlAccess).table, *map(sa.column, columns))
             count = sa.select(sa.func.count()).select_from(table)
             pull.announced = connection.execute(count).scalar_one()
             result = connection.execution_options(
@@ -43,7 +46,7 @@ def read(pull: Pull) -> Iterator[Piece]:
                 yield Piece(_to_arrow(columns, rows))
     except exc.NoSuchTableError:
         raise SourceShapeChanged(
-            f"table {pull.stream.read.table} is gone",
+            f"table {pull.access(SqlAccess).table} is gone",
             where=pull.where,
             next_step="ask the owner where it went and correct `table` in source.yml.",
         ) from None
@@ -88,7 +91,7 @@ def _be_a_guest(connection: sa.Connection, pull: Pull) -> None:
             settings = [
                 "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
                 f"SET SESSION max_statement_time = {limit}"
-                if connection.dialect.is_mariadb
+                if getattr(connection.dialect, "is_mariadb", False)
                 else f"SET SESSION max_execution_time = {limit * 1000}",
                 "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
             ]
@@ -123,7 +126,7 @@ def _translated(pull: Pull, error: exc.DBAPIError) -> SourceError:
         )
     if any(sign in text for sign in GONE):
         return SourceShapeChanged(
-            f"table {pull.stream.read.table} or one of its columns is gone",
+            f"table {pull.access(SqlAccess).table} or one of its columns is gone",
             where=pull.where,
             next_step="ask the owner what changed and correct source.yml.",
         )

@@ -56,7 +56,7 @@ class Machine:
 
     def _copy_definition(self, name: str) -> dict[str, Any]:
         definition = yaml.safe_load((ROOT / "connectors" / name / "source.yml").read_text())
-        definition["schedule"] = "0 1 * * *"; definition["pool_slots"] = 4
+        definition["schedule"] = "0 1 * * *"
         copy = self.folder / "connectors" / name / "source.yml"
         copy.parent.mkdir(parents=True)
         copy.write_text(yaml.safe_dump(definition))

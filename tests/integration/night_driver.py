@@ -1,6 +1,6 @@
 """A night in a process of its own, killed with its whole group at the n-th stage mark.
 
-    python night_driver.py HOME N [SOURCE …]      N = 0: undisturbed
+python night_driver.py HOME N [SOURCE …]      N = 0: undisturbed
 """
 
 import os

@@ -37,7 +37,8 @@ def refused(cameras, error, match, **call):
     before = cameras.core()
     with pytest.raises(error, match=match) as caught:
         cameras.sync(**call) if not call else sync(cameras.settings, *call.values())
-    assert caught.value.where and caught.value.next_step
+    assert caught.value.where
+    assert caught.value.next_step
     assert CANARY not in str(caught.value)
     assert cameras.core() == before
     ((outcome, code, text),) = cameras.rows(
@@ -141,7 +142,7 @@ def inbox(*answers):
     queue = list(answers)
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             status, body = queue.pop(0) if len(queue) > 1 else queue[0]
             self.send_response(status)
             self.end_headers()
@@ -245,8 +246,10 @@ def test_an_unreadable_file_is_refused_whole_and_the_others_load(cameras, tmp_pa
     folder = tmp_path / "drops"
     (folder / "rs1").mkdir(parents=True)
     (folder / "rs1" / "kelahiran_rs1_20261120.csv").write_bytes(content)
-    (folder / "rs1" / "kelahiran_rs1_20261121.csv").write_bytes((HEADER + notice(1)).encode("cp1252"))
-    with pytest.raises(SourceMalformed, match="1 of 2 file.s. could not be read") as caught:
+    (folder / "rs1" / "kelahiran_rs1_20261121.csv").write_bytes(
+        (HEADER + notice(1)).encode("cp1252")
+    )
+    with pytest.raises(SourceMalformed, match=r"1 of 2 file.s. could not be read") as caught:
         read_drops(cameras, folder)
     assert CANARY not in str(caught.value)
     assert len(cameras.rows("FROM lake.core.birth_notice")) == 1

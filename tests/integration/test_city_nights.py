@@ -53,7 +53,9 @@ def core_tables_touched_since(town, snapshot):
 
 def newest_snapshot(town):
     with reading(town.settings) as connection:
-        return connection.execute("SELECT max(snapshot_id) FROM ducklake_snapshots('lake')").fetchall()[0][0]
+        return connection.execute(
+            "SELECT max(snapshot_id) FROM ducklake_snapshots('lake')"
+        ).fetchall()[0][0]
 
 
 def test_the_first_night_treats_every_row_as_the_truth_says(first_night):
@@ -91,9 +93,7 @@ def assert_changes(town, before):
     import duckdb
 
     today = town.settings.today
-    change = duckdb.sql(
-        f"FROM '{town.home}/city/truth/change_{today}.parquet'"
-    ).to_arrow_table()
+    change = duckdb.sql(f"FROM '{town.home}/city/truth/change_{today}.parquet'").to_arrow_table()
     with reading(town.settings) as connection:
         tonight = {(one.source, one.stream): one.counts
                    for one in attempts(connection, after_batch=before)}  # fmt: skip

@@ -21,8 +21,9 @@ KILLS = 20
 
 def run(town, fatal):
     """Marks printed by the night that dies at its `fatal`-th mark."""
+    driver = [sys.executable, "-m", "tests.integration.night_driver"]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.integration.night_driver", str(town.home), str(fatal), *SOURCES],
+        [*driver, str(town.home), str(fatal), *SOURCES],
         cwd=ROOT, capture_output=True, text=True, start_new_session=True, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout.split()

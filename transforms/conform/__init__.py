@@ -40,9 +40,7 @@ def digits3(text: ir.StringValue) -> ir.StringValue:
     return text.re_search(r"^[0-9]{1,3}$").ifelse(text.lpad(3, "0"), ibis.null("string"))
 
 
-def with_region(
-    rows: ir.Table, regions: ir.Table, column: str, code: ir.StringValue
-) -> ir.Table:
+def with_region(rows: ir.Table, regions: ir.Table, column: str, code: ir.StringValue) -> ir.Table:
     """Adds `region_code`: the Kemendagri code where `code` equals `regions[column]`, else NULL."""
     known = regions.select(_region_key=regions[column], region_code=regions.region_code)
     keyed = rows.mutate(_code=code)

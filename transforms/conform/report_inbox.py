@@ -19,6 +19,8 @@ TYPES = {
     "permintaan_informasi": "information_request",
 }
 
+HISTORY = dt.Array(dt.Struct({"state": dt.string, "at": dt.string}))
+
 
 @ibis.udf.scalar.builtin
 def json_extract_string(document: str, path: str) -> str:  # type: ignore[empty-body]
@@ -26,9 +28,7 @@ def json_extract_string(document: str, path: str) -> str:  # type: ignore[empty-
 
 
 @ibis.udf.scalar.builtin(name="json_transform")
-def as_history(
-    document: str, shape: str
-) -> dt.Array(dt.Struct({"state": dt.string, "at": dt.string})):  # type: ignore[valid-type,empty-body]
+def as_history(document: str, shape: str) -> HISTORY:  # type: ignore[valid-type,empty-body]
     """DuckDB's own: JSON to a typed value."""
 
 

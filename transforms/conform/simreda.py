@@ -47,9 +47,7 @@ def rpjmd_program(rows: ir.Table, table) -> dict[str, ir.Table]:
 def rpjmd_indicator(rows: ir.Table, table) -> dict[str, ir.Table]:
     return {
         "core.indicator": rows.mutate(
-            programme_record_id=record_id(
-                SOURCE, "rpjmd_program", rows.rpjmd_program_number_sent
-            )
+            programme_record_id=record_id(SOURCE, "rpjmd_program", rows.rpjmd_program_number_sent)
         )
     }
 
@@ -57,9 +55,7 @@ def rpjmd_indicator(rows: ir.Table, table) -> dict[str, ir.Table]:
 def rkpd_draft(rows: ir.Table, table) -> dict[str, ir.Table]:
     return {
         "core.yearly_plan": rows.mutate(
-            programme_record_id=record_id(
-                SOURCE, "rpjmd_program", rows.rpjmd_program_number_sent
-            ),
+            programme_record_id=record_id(SOURCE, "rpjmd_program", rows.rpjmd_program_number_sent),
             planning_item_record_id=record_id(SOURCE, "program", rows.program_number_sent),
         )
     }

@@ -28,7 +28,7 @@ NUMBER_WITH_COMMA = r"^-?[0-9]{1,3}(\.[0-9]{3})*(,[0-9]+)?$|^-?[0-9]+(,[0-9]+)?$
 
 
 def clean(text: ir.StringValue) -> ir.StringValue:
-    """Blanks (also U+00A0) at the ends removed, no-break blanks inside made ordinary; '' is NULL."""
+    """Blanks (also U+00A0) at the ends removed, U+00A0 inside made ordinary; '' is NULL."""
     return trim_of(text.replace("\u00a0", " "), BLANKS).nullif("")
 
 

@@ -1,0 +1,130 @@
+"""One person erased: gone from the lake's files, the catalog's bytes and the published files,
+while last month's counts still answer."""
+
+import sqlite3
+from datetime import timedelta
+
+import pytest
+
+from common.errors import DefinitionError
+from pipeline import leave
+from warehouse.catalog import lake_folder, reading
+from warehouse.erase import erase
+
+# First and last in every sort order of names, so that they stand in the catalog's statistics.
+NAME = "AAAA CANARI YANG DIHAPUS"
+
+
+def test_an_erased_person_is_gone_and_last_month_still_answers(first_night, tmp_path):
+    town = first_night.copy(tmp_path / "var")
+    registry = town.home / "city" / "systems" / "civil_registry.db"
+    with sqlite3.connect(registry) as connection:
+        (nik,) = connection.execute(
+            "SELECT b.nik FROM biodata_wni b JOIN biodata_wni c ON c.nik_ibu = b.nik "
+            "WHERE b.tgl_lhr LIKE '19%' AND length(b.nik) = 16 GROUP BY b.nik "
+            "HAVING count(DISTINCT b.nama_lgkp) = 1 ORDER BY count(*) DESC LIMIT 1"
+        ).fetchone()
+        connection.execute("UPDATE biodata_wni SET nama_lgkp = ? WHERE nik = ?", [NAME, nik])
+        connection.execute(
+            "UPDATE biodata_wni SET nama_lgkp_ibu = ? WHERE nik_ibu = ?", [NAME, nik]
+        )
+    town.settings.today += timedelta(days=30)
+    assert town.night() == []
+    last_month = town.settings.today - timedelta(days=20)
+    counted = residents(town, last_month)
+    assert nik.encode() in traces(town), "the test must be able to find what it looks for"
+    assert NAME.encode() in traces(town)
+    assert found_in_tables(town, nik, NAME) > 3
+
+    with reading(town.settings) as connection:
+        ((record,),) = connection.execute(
+            "SELECT CAST(source_record_id AS VARCHAR) FROM lake.core.person_identity "
+            "WHERE nik = ? AND valid_to IS NULL",
+            [nik],
+        ).fetchall()
+    registry_source = town.sources["civil_registry"]
+    erase(
+        town.settings, town.sources, registry_source, registry_source.stream("resident"), record,
+        reference="470/1/2026", night=town.settings.today,
+    )  # fmt: skip
+    leave.publish(town.settings)
+    leave.deliver(town.settings)
+    assert_gone(town, nik)
+    assert residents(town, last_month) == counted
+    assert residents(town, town.settings.today) == counted - 1
+
+    town.settings.today += timedelta(days=1)
+    assert town.night() == []
+    assert_gone(town, nik)
+    with reading(town.settings) as connection:
+        assert connection.execute(
+            "SELECT excluded_reasons['erased_on_request'] FROM lake.ops.ledger "
+            "WHERE stream = 'resident' ORDER BY batch_id DESC LIMIT 1"
+        ).fetchall() == [(1,)]
+
+
+def test_an_unknown_record_is_refused(first_night, tmp_path):
+    town = first_night.copy(tmp_path / "var")
+    source = town.sources["civil_registry"]
+    with pytest.raises(DefinitionError, match="no person has this record id"):
+        erase(
+            town.settings, town.sources, source, source.stream("resident"),
+            "00000000-0000-0000-0000-000000000000", reference="x", night=town.settings.today,
+        )  # fmt: skip
+
+
+def assert_gone(town, nik):
+    assert nik.encode() not in traces(town)
+    assert NAME.encode() not in traces(town)
+    assert found_in_tables(town, nik, NAME) == 0
+    with reading(town.settings) as connection:
+        known = {
+            path
+            for (table, schema) in connection.execute(
+                "SELECT table_name, schema_name FROM duckdb_tables() WHERE database_name = 'lake'"
+            ).fetchall()
+            for row in connection.execute(
+                "SELECT data_file, delete_file FROM ducklake_list_files('lake', ?, schema => ?)",
+                [table, schema],
+            ).fetchall()
+            for path in row
+            if path
+        }
+    on_disk = {str(path) for path in (lake_folder(town.settings) / "data").rglob("*.parquet")}
+    assert on_disk == known, "no file is left that an older snapshot could still show"
+
+
+def traces(town):
+    """The bytes of the catalog, the published files, shares and extracts."""
+    places = [
+        lake_folder(town.settings) / "catalog.sqlite",
+        *town.home.glob("lake/catalog.sqlite-*"),
+    ]
+    for folder in ("published", "shares", "extracts", "logs"):
+        places += [path for path in (town.home / folder).rglob("*") if path.is_file()]
+    return b"".join(path.read_bytes() for path in places)
+
+
+def found_in_tables(town, *words):
+    """Rows of any table, present and past versions, in which a word stands."""
+    with reading(town.settings) as connection:
+        tables = connection.execute(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() "
+            "WHERE database_name = 'lake'"
+        ).fetchall()
+        condition = " OR ".join(f"contains(CAST(t AS VARCHAR), '{word}')" for word in words)
+        return sum(
+            connection.execute(
+                f"SELECT count(*) FROM lake.{name} AS t WHERE {condition}"
+            ).fetchall()[0][0]
+            for (name,) in tables
+        )
+
+
+def residents(town, night):
+    with reading(town.settings) as connection:
+        return connection.execute(
+            "SELECT count(*) FROM lake.core.person WHERE valid_from <= $1 "
+            "AND (valid_to IS NULL OR valid_to > $1)",
+            [night],
+        ).fetchall()[0][0]
