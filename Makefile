@@ -33,7 +33,7 @@ tomorrow: setup  ## advance the sample city by one day
 	@$(BIN)/muara city tomorrow
 
 up: setup  ## start Airflow (scheduler and UI) on this machine
-	@$(BIN)/python -m dags.local up
+	@$(BIN)/muara serve
 
 down:  ## stop what `make up` started
 	@$(BIN)/python -m dags.local down

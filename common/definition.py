@@ -171,7 +171,7 @@ def load_sources(settings: Settings) -> dict[str, Source]:
     sources, faults = {}, []
     for path in sorted(settings.connectors.glob("*/source.yml")):
         try:
-            source = Source.model_validate(yaml.safe_load(path.read_text()))
+            source = Source.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = f" line {mark.line + 1}" if mark else ""

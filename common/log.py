@@ -13,7 +13,15 @@ import structlog
 
 from common.settings import Settings
 
-log = structlog.get_logger("muara")
+log = structlog.wrap_logger(
+    logging.getLogger("muara"),
+    processors=[
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.JSONRenderer(serializer=json.dumps),
+    ],
+    wrapper_class=structlog.stdlib.BoundLogger,
+)
 _listeners: list[Callable[[str, dict], None]] = []
 
 
@@ -28,17 +36,6 @@ def configure(settings: Settings) -> None:
             logger.removeHandler(handler)
         logger.addHandler(logging.handlers.WatchedFileHandler(path))
     logger.setLevel(logging.INFO)
-    logger.propagate = False
-    structlog.configure(
-        processors=[
-            structlog.stdlib.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=json.dumps),
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
 
 
 def stage(name: str, **where: object) -> None:

@@ -20,11 +20,13 @@ COUNTS = ("extracted", "inserted", "updated", "unchanged", "quarantined", "exclu
 @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
 def sync_stream(source_name: str, stream_name: str) -> dict[str, int]:
     """Sync one stream and return its counts."""
+    from common.log import configure
     from dags.connections import resolver
     from pipeline.sync import sync
 
     with as_airflow_failures():
         settings = Settings()
+        configure(settings)
         source = load_source(settings, source_name)
         account = sync(settings, source, source.stream(stream_name), resolver(settings))
         return {name: getattr(account, name) for name in COUNTS}

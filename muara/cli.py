@@ -203,6 +203,15 @@ def _show_night(settings: Settings, summary: dict[str, Any], answers: list[Any])
 
 
 @app.command()
+def serve() -> None:
+    """Airflow's scheduler and UI on this machine, until stopped. Example: muara serve"""
+    settings = _settings()
+    with _city_services(settings):
+        code = subprocess.run([sys.executable, "-m", "dags.local", "up"], check=False).returncode
+    raise typer.Exit(code)
+
+
+@app.command()
 def status(
     every: Annotated[bool, typer.Option("--all", help="every batch, not only the newest")] = False,
     as_json: Json = False,

@@ -1,6 +1,7 @@
 """What leaves the warehouse each night: the published copy and the agencies' extracts."""
 
 from common import clock
+from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
 from transforms.marts import MARTS
@@ -19,11 +20,19 @@ def publish(settings: Settings) -> dict[str, int]:
 
 
 def deliver(settings: Settings) -> dict[str, dict[str, int]]:
-    """Cut, verify and deliver every contract's extract. Returns agency → dataset → rows."""
+    """Cut, verify and deliver every contract's extract. Returns agency → dataset → rows.
+
+    One agency's failure does not stop the others; the first is raised at the end.
+    """
     today = clock.today(settings)
-    delivered = {
-        agency: shares.deliver(settings, contract, today)
-        for agency, contract in shares.load_contracts(settings).items()
-    }
+    delivered, failures = {}, []
+    for agency, contract in shares.load_contracts(settings).items():
+        try:
+            delivered[agency] = shares.deliver(settings, contract, today)
+        except MuaraError as error:
+            log.error("deliver_failed", agency=agency, error=error.code, text=str(error))
+            failures.append(error)
     log.info("delivered", agencies=sorted(delivered))
+    if failures:
+        raise failures[0]
     return delivered
