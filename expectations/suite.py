@@ -74,7 +74,9 @@ def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:
             "has no expectations", where=source.name, next_step=f"write expectations/{path.name}."
         )
     try:
-        declared = Rules.model_validate(yaml.safe_load(path.read_text())).streams
+        declared = Rules.model_validate(
+            yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+        ).streams
     except ValidationError as error:
         faults = [
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"

@@ -43,7 +43,7 @@ def open_duckdb(
     )
     for name in EXTENSIONS:
         _load(connection, name)
-    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
     key = settings.pseudonym_key
     connection.execute("SET VARIABLE inner_key = ?", [f"{key}:inner"])
     connection.execute("SET VARIABLE outer_key = ?", [f"{key}:outer"])
@@ -231,6 +231,26 @@ def disagreements(
             )
             faults[name] = f"columns differ: {', '.join(wrong) or 'their order'}"
     return faults
+
+
+def changed_since(connection: duckdb.DuckDBPyConnection, snapshot: int) -> set[str]:
+    """Names of the tables that a later snapshot wrote to; all, when `snapshot` has expired."""
+    names = dict(
+        connection.execute(
+            "SELECT CAST(table_id AS VARCHAR), schema_name || '.' || table_name "
+            "FROM __ducklake_metadata_lake.ducklake_table JOIN "
+            "__ducklake_metadata_lake.ducklake_schema USING (schema_id)"
+        ).fetchall()
+    )
+    oldest, changes = connection.execute(
+        "SELECT min(snapshot_id), list(changes) FILTER (snapshot_id > ?) "
+        "FROM ducklake_snapshots('lake')",
+        [snapshot],
+    ).fetchall()[0]
+    if oldest > snapshot:
+        return set(names.values())
+    touched = {str(one) for change in changes or [] for ids in change.values() for one in ids}
+    return {names.get(one, one) for one in touched}
 
 
 def tidy(settings: Settings) -> int:

@@ -362,8 +362,18 @@ def _merge(
         SELECT {own}, valid_from FROM {full} AS version
         WHERE valid_to IS NULL AND {here}
             AND source_record_id IN (SELECT _record_id FROM changed_record);
+        """
+    )
+    # A first load has nothing to compare with; so does a stream of new records only.
+    new_only = not _scalar(connection, "SELECT count(*) FROM current")
+    connection.execute(
+        f"""
         CREATE OR REPLACE TEMP TABLE opening AS
-        SELECT {own} FROM fresh EXCEPT ALL SELECT {own} FROM current;
+        {
+            f"SELECT {own} FROM fresh"
+            if new_only
+            else f"SELECT {own} FROM fresh EXCEPT ALL SELECT {own} FROM current"
+        };
         CREATE OR REPLACE TEMP TABLE closing AS
         SELECT {", ".join(f'"{part}"' for part in table.key)},
             CASE WHEN source_record_id IN

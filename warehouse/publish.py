@@ -15,7 +15,7 @@ import duckdb
 
 from common.errors import ExtractFault
 from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb
+from warehouse.catalog import attach, changed_since, open_duckdb, reading
 from warehouse.manifest import sha256_of, write_manifest
 from warehouse.masks import selection
 from warehouse.tables import Table, tables
@@ -38,6 +38,8 @@ def publish(settings: Settings, night: date) -> dict[str, int]:
     """Build and swap in. Returns rows per table. Raises ExtractFault when a count differs."""
     home = settings.home / "published"
     home.mkdir(parents=True, exist_ok=True)
+    if rows := _published_already(settings, night):
+        return rows
     building = home / f".building-{secrets.token_hex(4)}"
     building.mkdir()
     connection = open_duckdb(settings)
@@ -60,6 +62,16 @@ def publish(settings: Settings, night: date) -> dict[str, int]:
     return rows
 
 
+def _published_already(settings: Settings, night: date) -> dict[str, int]:
+    """Rows per table when tonight's publication holds what the lake holds; else empty."""
+    manifest = current_manifest(settings)
+    if manifest.get("night") != str(night):
+        return {}
+    with reading(settings) as connection:
+        changed = changed_since(connection, manifest["snapshot"])
+    return {} if changed & {table.name for table in published_tables()} else manifest["tables"]
+
+
 def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[str, int], int]:
     connection.execute(f"ATTACH '{folder / DATABASE}' AS published")
     for schema in ("core", "mart", "ref", "now"):
@@ -70,9 +82,10 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
     for table in published_tables():
         columns = selection(table, AUDIENCE)
         chosen = ", ".join(f'{sql} AS "{name}"' for name, sql in columns)
+        order = ", ".join([*table.key, *(["valid_from"] if table.history else [])])
         connection.execute(
             f"CREATE TABLE published.{table.name} AS SELECT {chosen} FROM lake.{table.name} "
-            "ORDER BY ALL"
+            f"ORDER BY {order}"
         )
         if table.history:
             connection.execute(

@@ -53,7 +53,9 @@ def load_contracts(settings: Settings) -> dict[str, Contract]:
     contracts, faults = {}, []
     for path in sorted(settings.contracts.glob("*.odcs.yaml")):
         try:
-            standard = OpenDataContractStandard.model_validate(yaml.safe_load(path.read_text()))
+            standard = OpenDataContractStandard.model_validate(
+                yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
+            )
         except (ValidationError, yaml.YAMLError) as error:
             faults.append(f"{path.name}: not an ODCS contract ({type(error).__name__})")
             continue

@@ -77,7 +77,7 @@ class Table(Strict):
 
 @cache
 def _history() -> dict[str, Column]:
-    columns = yaml.safe_load((HOME / "history.yml").read_text())
+    columns = yaml.load((HOME / "history.yml").read_text(), Loader=yaml.CSafeLoader)
     return {name: Column.model_validate(column) for name, column in columns.items()}
 
 
@@ -86,7 +86,7 @@ def tables() -> dict[str, Table]:
     """Every table by its full name, such as `core.person`."""
     found = {}
     for path in sorted(HOME.glob("*/*.yml")):
-        table = Table.model_validate(yaml.safe_load(path.read_text()))
+        table = Table.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
         if table.name != f"{path.parent.name}.{path.stem}":
             raise ValueError(f"{path.name}: table {table.name} belongs in another file")
         found[table.name] = table
