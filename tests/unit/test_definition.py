@@ -1,0 +1,86 @@
+"""Definitions, rules and contracts are complete and agree with each other."""
+
+from pathlib import Path
+
+import pytest
+
+from common.definition import load_sources
+from common.settings import ROOT, Settings
+from expectations.suite import load_rules
+from transforms.conform import conform_of
+from warehouse.shares import load_contracts
+from warehouse.tables import tables
+
+SETTINGS = Settings(home=Path("/nonexistent/muara"))
+SOURCES = load_sources(SETTINGS)
+STREAMS = [(source, stream) for source in SOURCES.values() for stream in source.streams]
+
+
+@pytest.mark.parametrize(("source", "stream"), STREAMS, ids=lambda one: one.name)
+def test_every_stream_has_rules_a_conform_and_a_reason_for_what_it_ignores(source, stream):
+    assert load_rules(SETTINGS, source)[stream.name]
+    assert callable(conform_of(source, stream.name))
+    assert all(len(reason) > 10 for reason in stream.ignore.values())
+
+
+def test_every_rule_says_why_and_where_from():
+    for source in SOURCES.values():
+        for rules in load_rules(SETTINGS, source).values():
+            assert len({rule.rule for rule in rules}) == len(rules)
+            assert all(len(rule.reason) > 5 and rule.origin for rule in rules)
+
+
+def test_every_owner_is_an_agency_of_the_profile():
+    agencies = {
+        line.split(",")[0]
+        for line in (SETTINGS.profile / "agency.csv").read_text().splitlines()[1:]
+    }
+    assert {source.agency for source in SOURCES.values()} <= agencies
+    assert {table.owner for table in tables().values()} <= agencies
+    assert set(load_contracts(SETTINGS)) <= agencies
+
+
+def test_every_column_is_described_in_both_languages():
+    for table in tables().values():
+        assert table.title_id
+        assert table.definition
+        for name, column in table.all_columns.items():
+            assert column.en, f"{table.name}.{name}"
+            assert column.id, f"{table.name}.{name}"
+
+
+def test_direct_identifiers_stand_in_narrow_tables_only_and_never_leave_unasked():
+    for table in tables().values():
+        for name, column in table.columns.items():
+            if column.personal == "direct":
+                assert column.mask == "drop", f"{table.name}.{name}"
+                assert table.identity or table.name == "quarantine.row", f"{table.name}.{name}"
+
+
+def test_every_code_list_a_definition_names_is_packaged():
+    from warehouse.reference import CODE_LISTS, REFERENCE
+
+    named = {column.codes for _, stream in STREAMS for column in stream.columns.values()} - {None}
+    assert named <= set(CODE_LISTS)
+    for file in CODE_LISTS.values():
+        assert (REFERENCE / "civil_registry_codes" / f"{file}.tsv").exists()
+
+
+def test_no_contract_grants_what_it_may_not(tmp_path):
+    from common.errors import DefinitionError
+
+    text = (SETTINGS.contracts / "disdukcapil.odcs.yaml").read_text()
+    (tmp_path / "disdukcapil.odcs.yaml").write_text(
+        text.replace("        customProperties: [{property: grant, value: clear}]\n", "")
+    )
+    settings = Settings(home=tmp_path, contracts=tmp_path)
+    with pytest.raises(DefinitionError, match="row_as_sent: personal, needs `grant: clear`"):
+        load_contracts(settings)
+
+
+def test_nothing_of_the_city_is_in_code():
+    words = ("cirebon", "3274", "32.74")
+    for folder in ("common", "connectors/readers", "transforms", "warehouse", "pipeline", "dags"):
+        for path in (ROOT / folder).rglob("*.py"):
+            text = path.read_text().lower()
+            assert not any(word in text for word in words if "profiles" not in text), path

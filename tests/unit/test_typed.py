@@ -1,0 +1,57 @@
+"""From text as sent to typed values: literal pairs."""
+
+from datetime import date, datetime
+from decimal import Decimal
+
+import duckdb
+import ibis
+import pytest
+
+from common.definition import Column
+from transforms.standardise.typed import value
+
+NBSP = "\u00a0"
+
+
+def read(sent, **declared):
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE sent AS SELECT CAST(? AS VARCHAR) AS text", [sent])
+    rows = ibis.duckdb.from_connection(connection).table("sent")
+    expression = rows.select(value=value(rows.text, Column(name="x", **declared)))
+    return connection.execute(str(ibis.to_sql(expression, dialect="duckdb"))).fetchall()[0][0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "declared", "expected"),
+    [
+        ("SITI", {}, "SITI"),
+        (f"{NBSP} SITI{NBSP}RAHAYU \r\n", {}, "SITI RAHAYU"),
+        ("  ", {}, None),
+        ("", {}, None),
+        (None, {}, None),
+        ("1605-LU-05112012\n-0014", {}, "1605-LU-05112012\n-0014"),
+        ("1", {"values": {"1": "male"}}, "male"),
+        (" 1 ", {"values": {"1": "male"}}, "male"),
+        ("9", {"values": {"1": "male"}}, None),
+        ("2012-11-05", {"type": "date"}, date(2012, 11, 5)),
+        ("05/11/2012", {"type": "date", "formats": ["%d/%m/%Y"]}, date(2012, 11, 5)),
+        ("31/02/2012", {"type": "date", "formats": ["%d/%m/%Y"]}, None),
+        ("1987-02-30", {"type": "date"}, None),
+        ("0000-00-00", {"type": "date", "empty": ["0000-00-00"]}, None),
+        ("9999-12-31", {"type": "date"}, date(9999, 12, 31)),
+        ("2026-11-01 08:00:00", {"type": "timestamp"}, datetime(2026, 11, 1, 8)),
+        ("2026-11-01T08:00:00+07:00", {"type": "timestamp"}, datetime(2026, 11, 1, 1)),
+        ("3,20", {"type": "decimal", "decimal_comma": True}, Decimal("3.2000")),
+        ("1.234,56", {"type": "decimal", "decimal_comma": True}, Decimal("1234.5600")),
+        ("1.23.4,5", {"type": "decimal", "decimal_comma": True}, None),
+        ("3200", {"type": "decimal", "decimal_comma": True}, Decimal("3200.0000")),
+        ("1000.0", {"type": "decimal"}, Decimal("1000.0000")),
+        ("tiga", {"type": "decimal"}, None),
+        ("42", {"type": "integer"}, 42),
+        ("0", {"type": "boolean"}, False),
+        ("true", {"type": "boolean"}, True),
+        ("ya", {"type": "boolean"}, None),
+    ],
+)
+def test_a_value_reads_as_declared(sent, declared, expected):
+    assert read(sent, **declared) == expected
