@@ -37,7 +37,7 @@ def validate(
     """
     connection.execute("CREATE TABLE broken (_row BIGINT, rule VARCHAR, severity VARCHAR)")
     findings = []
-    for rule, result in zip(rules, _results(connection, rules), strict=True):
+    for rule, result in zip(rules, _results(connection, rules, where), strict=True):
         if result["exception"]:
             raise DefinitionError(
                 f"rule {rule.rule} cannot be run ({result['exception']})",
@@ -61,12 +61,16 @@ def validate(
     return findings
 
 
-def _results(connection: duckdb.DuckDBPyConnection, rules: list[Rule]) -> list[dict[str, Any]]:
+def _results(
+    connection: duckdb.DuckDBPyConnection, rules: list[Rule], where: str
+) -> list[dict[str, Any]]:
     """Per rule, in order: success, count, query of the failing rows, exception's type."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.exceptions import ExpectationNotFoundError
     from great_expectations.expectations.metadata_types import FailureSeverity
     from great_expectations.expectations.registry import get_expectation_impl
+    from pydantic.v1 import ValidationError
 
     from expectations.engine import StagingDatasource
 
@@ -85,12 +89,20 @@ def _results(connection: duckdb.DuckDBPyConnection, rules: list[Rule]) -> list[d
             .add_batch_definition_whole_table("all")
             .get_batch()
         )
-        expectations = [
-            get_expectation_impl(rule.kind)(
-                **rule.arguments, severity=FailureSeverity(rule.severity), meta={"place": place}
-            )
-            for place, rule in enumerate(rules)
-        ]
+        expectations = []
+        for place, rule in enumerate(rules):
+            try:
+                kind = get_expectation_impl(rule.kind)
+                severity = FailureSeverity(rule.severity)
+                expectations.append(
+                    kind(**rule.arguments, severity=severity, meta={"place": place})
+                )
+            except (ExpectationNotFoundError, ValidationError, TypeError):
+                raise DefinitionError(
+                    f"rule {rule.rule}: {rule.kind} is not known or has wrong arguments",
+                    where=where,
+                    next_step="see Great Expectations' gallery, or use expect_rows_to_satisfy.",
+                ) from None
         outcome = batch.validate(
             gx.ExpectationSuite(name="batch", expectations=expectations),
             result_format={

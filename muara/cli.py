@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -42,12 +44,20 @@ def main() -> None:
             print(json.dumps({"error": error.code, "what": error.what, "where": error.where,
                               "next": error.next_step}))  # fmt: skip
         else:
-            Console(stderr=True).print(f"[bold red]{error.code}[/] {error}", highlight=False)
+            message = f"[bold red]{error.code}[/] {escape(str(error))}"
+            Console(stderr=True).print(message, highlight=False)
         sys.exit(error.exit_code)
 
 
 def _settings() -> Settings:
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
+        raise DefinitionError(
+            f"{len(faults)} wrong setting(s): {'; '.join(faults)}",
+            next_step="correct MUARA_… in the environment or muara.toml.",
+        ) from None
     log.configure(settings)
     return settings
 
@@ -249,7 +259,8 @@ def _show_status(settings: Settings, *, every: bool = False, source: str | None 
     console.print(table)
     for row in rows:
         if row.error and (not source or row.source == source):
-            console.print(f"[red]{row.source}.{row.stream}[/] {row.error}", highlight=False)
+            stream = f"[red]{row.source}.{row.stream}[/]"
+            console.print(f"{stream} {escape(row.error)}", highlight=False)
 
 
 @app.command()
@@ -284,7 +295,7 @@ def sql(
     def show() -> None:
         table = Table(*columns)
         for row in rows:
-            table.add_row(*("" if value is None else str(value) for value in row))
+            table.add_row(*("" if value is None else escape(str(value)) for value in row))
         console.print(table)
         if len(rows) == limit:
             console.print(f"the first {limit} rows; --limit shows more")
@@ -348,7 +359,9 @@ def doctor(
     """Look for what would make tonight fail. Example: muara doctor --rebuild"""
     from pipeline.doctor import examine
 
-    answers = examine(_settings(), rebuild=rebuild)
+    settings = _settings()
+    with _city_services(settings):
+        answers = examine(settings, rebuild=rebuild)
 
     def show() -> None:
         for answer in answers:
@@ -402,6 +415,11 @@ def city_build(
             return
         raise DefinitionError("there is a sample city already", where=str(home),
                               next_step="`make clean` forgets it and its warehouse.")  # fmt: skip
+    if (settings.home / "lake").exists():
+        console.print(
+            f"{settings.home} holds a warehouse of its own; no sample city is built there"
+        )
+        raise typer.Exit(0 if if_missing else 1)
     started = time.monotonic()
     with console.status(f"building a city of {residents:,} residents"):
         city.build(home, residents, seed, date.fromisoformat(today), _legacy_servers(home))

@@ -5,7 +5,8 @@ surrogate without any name or number until the night of the erasure, so last mon
 answer. Mentions of the person in other people's rows (as a parent, reporter or head of a family)
 are emptied, mentions by NIK also in every later batch. The lake's files are rewritten, old
 snapshots and files removed and the catalog vacuumed, because it holds each file's smallest and
-largest values. A record that the source still sends is excluded, with a declared reason.
+largest values. Original files that name the person go, and so do past extracts. A record that the
+source still sends is excluded from then on, with a declared reason.
 """
 
 import sqlite3
@@ -41,11 +42,14 @@ def erase(
         connection = open_duckdb(settings)
         try:
             attach(connection, settings)
-            touched = _erase_rows(connection, sources, source, stream, record, reference, night)
+            touched, words = _erase_rows(
+                connection, sources, source, stream, record, reference, night
+            )
             _forget_files(connection, touched)
         finally:
             connection.close()
         _vacuum(settings)
+    touched["files"] = _forget_copies(settings, words)
     return touched
 
 
@@ -57,7 +61,7 @@ def _erase_rows(
     record: str,
     reference: str,
     night: date,
-) -> dict[str, int]:
+) -> tuple[dict[str, int], list[str]]:
     landing = f"lake.{landing_name(source, stream)}"
     niks = [
         nik
@@ -118,7 +122,25 @@ def _erase_rows(
             "contains(row_as_sent, nik))) > 0",
             [niks],
         )
-    return {name: count for name, count in touched.items() if count}
+    words = [*niks, *(name for _, name in heads)]
+    return {name: count for name, count in touched.items() if count}, words
+
+
+def _forget_copies(settings: Settings, words: list[str]) -> int:
+    """Delete original files that name the person, and every extract that was delivered before:
+    a compressed extract cannot be searched, and its agency has its own. Returns files deleted."""
+    sought = [word.encode(encoding) for word in words for encoding in ("utf-8", "cp1252")]
+    originals = [
+        path
+        for path in (settings.home / "originals").rglob("*")
+        if path.is_file() and any(word in path.read_bytes() for word in sought)
+    ]
+    delivered = [path for path in (settings.home / "extracts").rglob("*") if path.is_file()]
+    for path in (*originals, *delivered):
+        path.unlink()
+    for folder in (settings.home / "extracts").glob("*/*"):
+        folder.rmdir()
+    return len(originals) + len(delivered)
 
 
 def _own_rows(source: Source, stream: Stream) -> list[tuple[str, str]]:

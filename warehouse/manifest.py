@@ -37,7 +37,9 @@ def verify(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     if not path.exists():
         raise ExtractFault(
-            "there is no manifest", where=folder.name, next_step="deliver again: `muara extract`."
+            "there is no manifest",
+            where=folder.name,
+            next_step="deliver again: `muara extract` (for published/: `muara publish`).",
         )
     manifest = json.loads(path.read_text())
     faults = []
@@ -62,7 +64,9 @@ def verify(folder: Path) -> dict[str, Any]:
                     faults.append(f"{file.name} holds {found} rows, not {dataset['rows']}")
     if faults:
         raise ExtractFault(
-            "; ".join(faults), where=folder.name, next_step="deliver again: `muara extract`."
+            "; ".join(faults),
+            where=folder.name,
+            next_step="deliver again: `muara extract` (for published/: `muara publish`).",
         )
     return manifest
 

@@ -16,7 +16,7 @@ import duckdb
 from common.errors import ExtractFault
 from common.settings import Settings
 from warehouse.catalog import attach, changed_since, open_duckdb, reading
-from warehouse.manifest import sha256_of, write_manifest
+from warehouse.manifest import sha256_of, verify, write_manifest
 from warehouse.masks import selection
 from warehouse.tables import Table, tables
 
@@ -66,6 +66,10 @@ def _published_already(settings: Settings, night: date) -> dict[str, int]:
     """Rows per table when tonight's publication holds what the lake holds; else empty."""
     manifest = current_manifest(settings)
     if manifest.get("night") != str(night):
+        return {}
+    try:
+        verify(settings.home / "published" / "current")
+    except ExtractFault:
         return {}
     with reading(settings) as connection:
         changed = changed_since(connection, manifest["snapshot"])

@@ -3,19 +3,26 @@
 from datetime import date, datetime
 from decimal import Decimal
 
-import duckdb
 import ibis
 import pytest
 
 from common.definition import Column
+from common.settings import Settings
 from transforms.standardise.typed import value
+from warehouse.catalog import open_duckdb
 
 NBSP = "\u00a0"
 
 
-def read(sent, **declared):
-    connection = duckdb.connect()
-    connection.execute("CREATE TABLE sent AS SELECT CAST(? AS VARCHAR) AS text", [sent])
+@pytest.fixture(scope="module")
+def read(tmp_path_factory):
+    settings = Settings(home=tmp_path_factory.mktemp("home"))
+    with open_duckdb(settings) as connection:
+        yield lambda sent, **declared: _read(connection, sent, declared)
+
+
+def _read(connection, sent, declared):
+    connection.execute("CREATE OR REPLACE TABLE sent AS SELECT CAST(? AS VARCHAR) AS text", [sent])
     rows = ibis.duckdb.from_connection(connection).table("sent")
     expression = rows.select(value=value(rows.text, Column(name="x", **declared)))
     return connection.execute(str(ibis.to_sql(expression, dialect="duckdb"))).fetchall()[0][0]
@@ -53,5 +60,5 @@ def read(sent, **declared):
         ("ya", {"type": "boolean"}, None),
     ],
 )
-def test_a_value_reads_as_declared(sent, declared, expected):
+def test_a_value_reads_as_declared(read, sent, declared, expected):
     assert read(sent, **declared) == expected

@@ -13,11 +13,19 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from common.definition import Source
+from common.errors import DefinitionError
 
 
 def conform_of(source: Source, stream: str):
-    """The function that conforms this stream."""
-    return import_module(f"transforms.conform.{source.name}").STREAMS[stream]
+    """The function that conforms this stream. Raises DefinitionError when there is none."""
+    try:
+        return import_module(f"transforms.conform.{source.name}").STREAMS[stream]
+    except (ModuleNotFoundError, KeyError):
+        raise DefinitionError(
+            "nothing says what its rows become in core",
+            where=f"{source.name}.{stream}",
+            next_step=f"write transforms/conform/{source.name}.py with STREAMS[{stream!r}].",
+        ) from None
 
 
 @ibis.udf.scalar.builtin

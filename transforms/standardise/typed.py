@@ -82,5 +82,6 @@ def _number(text: ir.StringValue, column: Column) -> ir.StringValue:
 def _moment(text: ir.StringValue, column: Column) -> ir.TimestampValue:
     """UTC where the text carries an offset; local wall time where it carries none."""
     if not column.formats:
-        return text.try_cast("timestamp")
+        # Our sessions run in UTC, so a text without an offset keeps its wall time.
+        return text.try_cast("timestamp('UTC')").cast("timestamp")
     return ibis.coalesce(*(try_strptime(text, fmt) for fmt in column.formats))
