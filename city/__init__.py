@@ -4,8 +4,8 @@ All people, reports and plans are invented. `build` raises the city, `tomorrow` 
 `serve_open311` puts its report inbox on the loopback.
 """
 
-from city.life import build, connections, content_hashes, today, tomorrow
 from city.dirt import Fault, faults
+from city.life import build, connections, content_hashes, today, tomorrow
 from city.open311 import failing, serve_open311
 from city.systems import Systems
 

@@ -7,24 +7,35 @@ from contextlib import contextmanager
 from datetime import date, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import sqlalchemy as sa
 
-from city import births, cameras, dirt, people, planning, reports, truth
+from city import births, cameras, dirt, people, planning, registry, reports, truth
+from city.loading import apply, load_sqlite_extension, write_all
 from city.places import create_rw_table
-from city.systems import DATABASES, Systems, apply, create_mirrors, load_sqlite_extension, tables, write_all
+from city.sql import Con, Rng, value
+from city.systems import DATABASES, Systems, create_mirrors, tables
 
 FIRST_DAY = date(2026, 11, 23)
 DEATHS, MOVES = 0.007, 0.02  # a year, per resident (assumed); as many move in as out
-LIMITS = {"memory_limit": "2GB", "force_compression": "uncompressed"}  # the truth is rewritten every day
+CORRECTIONS, REMOVALS = 0.0001, 0.0001  # a day, per resident (assumed)
 NOTICE_DAYS, LEAST_NOTICES = 60, 60
+LIMITS: dict[str, Any] = {
+    "memory_limit": "2GB",
+    "force_compression": "uncompressed",  # the truth is rewritten every day
+    "preserve_insertion_order": False,  # every rule that depends on order states it
+}
 
 
-def build(home: Path, residents: int, seed: int, today: date = FIRST_DAY, systems: Systems | None = None) -> None:
-    """Builds a city of exactly `residents` living residents as of `today`: the legacy systems under
-    `home/systems` (or at `systems`' URLs), the truth under `home/truth`. What was there before goes."""
+def build(
+    home: Path, residents: int, seed: int, today: date = FIRST_DAY, systems: Systems | None = None
+) -> None:
+    """Builds a city of exactly `residents` living residents as of `today`: the legacy systems
+    under `home/systems` (or at `systems`' URLs), the truth under `home/truth`. What was there
+    before goes."""
     home = Path(home)
     for folder in ("systems", "truth"):
         shutil.rmtree(home / folder, ignore_errors=True)
@@ -33,14 +44,14 @@ def build(home: Path, residents: int, seed: int, today: date = FIRST_DAY, system
     with duckdb.connect(config=LIMITS) as con:
         create_mirrors(con)
         create_rw_table(con)
-        for part in (people, births, reports):
+        for part in (registry, births, reports):
             part.create_tables(con)
         dead, moved = round(residents * DEATHS), round(residents * MOVES)
         drafted = people.draft(next(stream), residents + dead + moved, today)
-        people.settle(con, drafted, today, newborn_days=365)
+        registry.settle(con, drafted, today, newborn_days=365)
         births.plan(con, next(stream), least_uncertified=16)
-        people.die(con, next(stream), dead, 365, today)
-        people.move_out(con, next(stream), moved, 365, today)
+        registry.die(con, next(stream), dead, 365, today)
+        registry.move_out(con, next(stream), moved, 365, today)
         births.advance(con, _first_notice(con, today), today)
         planning.draw_up(con, next(stream), residents, today)
         reports.file(con, next(stream), reports.yearly(residents), 365, today)
@@ -63,14 +74,18 @@ def tomorrow(home: Path, systems: Systems | None = None) -> None:
     state = _state(home)
     residents, day = state["residents"], today(home) + timedelta(days=1)
     stream = _streams(state["seed"], day)
-    daily = lambda share: max(1, round(residents * share))  # noqa: E731
+
+    def daily(share: float) -> int:
+        return max(1, round(residents * share))
+
     with _city(home) as con:
         con.execute("BEGIN")
-        people.die(con, next(stream), daily(DEATHS / 365), 1, day)
-        people.move_out(con, next(stream), daily(MOVES / 365), 1, day)
-        people.settle(con, people.draft(next(stream), daily(MOVES / 365), day, moving_in=True), day, newborn_days=0)
-        people.correct(con, next(stream), daily(0.0001), day)
-        people.strike_off(con, next(stream), daily(0.0001))
+        registry.die(con, next(stream), daily(DEATHS / 365), 1, day)
+        registry.move_out(con, next(stream), daily(MOVES / 365), 1, day)
+        arriving = people.draft(next(stream), daily(MOVES / 365), day, moving_in=True)
+        registry.settle(con, arriving, day, newborn_days=0)
+        registry.correct(con, next(stream), daily(CORRECTIONS), day)
+        registry.strike_off(con, next(stream), daily(REMOVALS))
         births.happen(con, next(stream), residents, day)
         births.advance(con, day, day)
         planning.move_on(con, next(stream), residents, day)
@@ -91,8 +106,11 @@ def today(home: Path) -> date:
     return date.fromisoformat(_state(Path(home))["today"])
 
 
-def connections(home: Path, open311_url: str | None = None, systems: Systems | None = None) -> dict[str, str]:
-    """Connection id to URL of every system; `report_inbox` only while its service runs (`serve_open311`)."""
+def connections(
+    home: Path, open311_url: str | None = None, systems: Systems | None = None
+) -> dict[str, str]:
+    """Connection id to URL of every system; `report_inbox` only while its service runs
+    (`serve_open311`)."""
     home, systems = Path(home).absolute(), systems or Systems()
     urls = {system: systems.url(home, system) for system in DATABASES if system != "report_inbox"}
     urls["brojol_drops"] = f"file://{home / 'systems' / 'hospital_drops'}"
@@ -100,20 +118,31 @@ def connections(home: Path, open311_url: str | None = None, systems: Systems | N
 
 
 def content_hashes(home: Path) -> dict[str, str]:
-    """A hash of the content of every table of the embedded systems and of every hospital file, whatever
-    the order of rows and the layout of files. Keys are `<system>.<table>` or `hospital_drops/<file>`."""
-    home, hashes = Path(home), {}
+    """A hash of the content of every table of the embedded systems and of every hospital file,
+    whatever the order of rows and the layout of files. Keys are `<system>.<table>` or
+    `hospital_drops/<file>`."""
+    home = Path(home)
+    hashes: dict[str, str] = {}
     with duckdb.connect() as con:
         load_sqlite_extension(con)
         for system in DATABASES:
-            con.execute(f"ATTACH '{sa.make_url(Systems().url(home, system)).database}' AS source (TYPE sqlite, READ_ONLY)")
+            con.execute(
+                f"ATTACH '{sa.make_url(Systems().url(home, system)).database}' "
+                f"AS source (TYPE sqlite, READ_ONLY)"
+            )
             for table in tables():
                 if table.system == system and not table.is_files:
-                    values = ", ".join(f"""coalesce("{column}"::VARCHAR, '\\N')""" for column in table.columns)
+                    values = ", ".join(
+                        f"""coalesce("{column}"::VARCHAR, '\\N')""" for column in table.columns
+                    )
                     row = f"md5_number_lower(concat_ws('|', {values}))"
-                    hashes[f"{system}.{table.name}"] = con.execute(
-                        f"SELECT count(*) || '-' || coalesce(sum({row}::HUGEINT), 0) FROM source.{table.name}"
-                    ).fetchone()[0]
+                    hashes[f"{system}.{table.name}"] = value(
+                        con,
+                        f"""
+                        SELECT count(*) || '-' || coalesce(sum({row}::HUGEINT), 0)
+                        FROM source.{table.name}
+                        """,
+                    )
             con.execute("DETACH source")
     drops = home / "systems" / "hospital_drops"
     for path in sorted(drops.rglob("*.csv")):
@@ -122,16 +151,20 @@ def content_hashes(home: Path) -> dict[str, str]:
     return hashes
 
 
-def _first_notice(con: duckdb.DuckDBPyConnection, today: date) -> date:
-    """From when hospitals' files are kept: 60 days, or as long as it takes to have enough notices."""
-    enough = con.execute(
-        f"""SELECT min(born_at)::DATE FROM (SELECT born_at FROM birth WHERE noticed AND born_at::DATE <= DATE '{today}'
-        ORDER BY born_at DESC LIMIT {LEAST_NOTICES})"""
-    ).fetchone()[0]
+def _first_notice(con: Con, today: date) -> date:
+    """From when hospitals' files are kept: 60 days, or as long as it takes to have enough."""
+    enough = value(
+        con,
+        f"""
+        SELECT min(born_at)::DATE FROM (
+            SELECT born_at FROM birth WHERE noticed AND born_at::DATE <= DATE '{today}'
+            ORDER BY born_at DESC LIMIT {LEAST_NOTICES})
+        """,
+    )
     return min(today - timedelta(days=NOTICE_DAYS), enough)
 
 
-def _streams(seed: int, day: date) -> Iterator[np.random.Generator]:
+def _streams(seed: int, day: date) -> Iterator[Rng]:
     """Independent random streams for the steps of one day."""
     step = 0
     while True:
@@ -140,7 +173,7 @@ def _streams(seed: int, day: date) -> Iterator[np.random.Generator]:
 
 
 @contextmanager
-def _city(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _city(home: Path) -> Iterator[Con]:
     con = duckdb.connect(str(home / "truth" / "city.duckdb"), config=LIMITS)
     try:
         yield con
@@ -148,9 +181,11 @@ def _city(home: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         con.close()
 
 
-def _state(home: Path) -> dict[str, str | int]:
+def _state(home: Path) -> dict[str, Any]:
     return json.loads((home / "city.json").read_text())
 
 
 def _write_state(home: Path, seed: int, residents: int, today: date) -> None:
-    (home / "city.json").write_text(json.dumps({"seed": seed, "residents": residents, "today": today.isoformat()}) + "\n")
+    (home / "city.json").write_text(
+        json.dumps({"seed": seed, "residents": residents, "today": today.isoformat()}) + "\n"
+    )

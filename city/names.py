@@ -2,34 +2,36 @@
 
 from functools import cache
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from city.places import settings
+from city.sql import Con, Rng
 
 MALE, FEMALE = 1, 2
 SEXES = {MALE: "male", FEMALE: "female"}
 
 
-def origins(rng: np.random.Generator, count: int) -> np.ndarray:
+def origins(rng: Rng, count: int) -> np.ndarray:
     """The origin of each family: an index into `names.yml`'s origins."""
     shares = [origin["share"] for origin in settings("names")["origins"].values()]
     return rng.choice(len(shares), count, p=np.array(shares) / sum(shares))
 
 
-def religions(rng: np.random.Generator, origin: np.ndarray) -> np.ndarray:
+def religions(rng: Rng, origin: np.ndarray) -> np.ndarray:
     """The religion code of each family, as likely as its origin makes it."""
     religion = np.ones(len(origin), dtype=np.int8)
     for index, known in enumerate(settings("names")["origins"].values()):
         at = np.flatnonzero(origin == index)
-        religion[at] = rng.choice(list(known["religion"]), len(at), p=list(known["religion"].values()))
+        religion[at] = rng.choice(
+            list(known["religion"]), len(at), p=list(known["religion"].values())
+        )
     return religion
 
 
 def draw(
-    rng: np.random.Generator,
+    rng: Rng,
     origin: np.ndarray,
     sex: np.ndarray,
     year: np.ndarray,
@@ -39,33 +41,33 @@ def draw(
     """Full names without titles. `surname` (0 to 1) picks the family's surname where its origin has
     one; children of one family pass the same number."""
     known, count = settings("names"), len(origin)
-    eras = known["eras"]
-    era = np.searchsorted([e["until"] for e in eras], year)
-    pool_share = np.cumsum([e["pools"] for e in eras], axis=1)[era]
-    word_share = np.cumsum([e["words"] for e in eras], axis=1)[era]
-    words = 1 + (rng.random((count, 1)) > word_share).sum(axis=1).clip(max=3)
-    pool = (rng.random((count, 1)) > pool_share).sum(axis=1).clip(max=2)
-    second_pool = np.where(rng.random(count) < 0.3, 2, 3)  # a modern word, or one that ends a name
+    era = np.searchsorted([e["until"] for e in known["eras"]], year)
+    pool = _falls_on(rng, [e["pools"] for e in known["eras"]], era)
+    length = 1 + _falls_on(rng, [e["words"] for e in known["eras"]], era)
+    middle_pool = np.where(rng.random(count) < 0.3, 2, 3)  # a modern word, or one that ends a name
+    prefix, first, middle, last, family = (np.full(count, -1) for _ in range(5))
+    for index, of in enumerate(known["origins"].values()):
+        for code, sex_name in SEXES.items():
+            here = (origin == index) & (sex == code)
+            pools = [*of[sex_name], of["last"][sex_name]]
+            for number, words in enumerate(pools):
+                _fill(rng, first, here & (pool == number), words)
+                _fill(rng, middle, here & (length > 2) & (middle_pool == number), words)
+            _fill(rng, last, here & (length > 1), pools[3])
+        if "surname" in of:
+            at = (origin == index) & (rng.random(count) < 0.85)
+            family[at] = _words(of["surname"], surname[at])
+    likely = np.array([e["prefix"] for e in known["eras"]])[era]
+    prefixes = np.concatenate([_vocabulary()[1][f"prefix_{name}"] for name in SEXES.values()])
+    prefixed = (religion == 1) & (family < 0) & (rng.random(count) < likely)
+    prefixed &= ~np.isin(first, prefixes)
+    for code, sex_name in SEXES.items():
+        _fill(rng, prefix, prefixed & (sex == code), f"prefix_{sex_name}")
+    return _joined([prefix, first, middle, last, family])
 
-    columns = [np.full(count, -1), np.full(count, -1), np.full(count, -1), np.full(count, -1)]
-    for index, (sex_code, sex_name) in ((i, s) for i in range(len(known["origins"])) for s in SEXES.items()):
-        of = list(known["origins"].values())[index]
-        here = (origin == index) & (sex == sex_code)
-        pools = [*of[sex_name], of["last"][sex_name]]
-        for number, name in enumerate(pools):
-            columns[0] = _fill(rng, columns[0], here & (pool == number), name)
-            columns[1] = _fill(rng, columns[1], here & (second_pool == number) & (words > 2), name)
-        columns[2] = _fill(rng, columns[2], here & (words > 1), pools[3])
-        if surname_pool := of.get("surname"):
-            at = here & (rng.random(count) < 0.85)
-            columns[3][at] = _words(surname_pool, surname[at])
-    muslim = religion == 1
-    likely = np.array([e["prefix"] for e in eras])[era]
-    prefixed = muslim & (rng.random(count) < likely) & (columns[3] < 0)
-    prefix = np.full(count, -1)
-    for sex_code, sex_name in SEXES.items():
-        prefix = _fill(rng, prefix, prefixed & (sex == sex_code), f"prefix_{sex_name}")
-    parts = [prefix, *columns]
+
+def _joined(parts: list[np.ndarray]) -> pa.Array:
+    """Names of these words (-1 is none); no name has the same word twice."""
     for later in range(1, len(parts)):
         for earlier in range(later):
             parts[later] = np.where(parts[later] == parts[earlier], -1, parts[later])
@@ -74,19 +76,39 @@ def draw(
     return pc.binary_join_element_wise(*texts, " ", null_handling="skip")
 
 
-def create_variant_macro(con: duckdb.DuckDBPyConnection) -> None:
-    """SQL macro `variant(name, dice)`: the name as a clerk may write it; some rule always applies."""
+def _falls_on(rng: Rng, shares: list[list[float]], row: np.ndarray) -> np.ndarray:
+    """A column drawn by the shares of each one's row."""
+    limits = np.cumsum(shares, axis=1)[:, :-1][row]
+    return (rng.random((len(row), 1)) > limits).sum(axis=1)
+
+
+def create_variant_macro(con: Con) -> None:
+    """SQL macro `variant(name, dice)`: the name as a clerk may write it, never the same."""
+
+    def quoted(text: str) -> str:
+        return "'" + text.replace("'", "''") + "'"
+
     rules = [
-        f"regexp_replace(n, '{pattern.replace(chr(39), chr(39) * 2)}', '{text.replace(chr(39), chr(39) * 2)}')"
+        f"regexp_replace(n, {quoted(pattern)}, {quoted(text)})"
         for pattern, texts in settings("names")["variants"]
         for text in texts
     ]
+    marks = [
+        f"{quoted(before)} || n || {quoted(after)}" for before, after in settings("names")["marks"]
+    ]
     con.execute(
-        f"CREATE OR REPLACE TEMP MACRO variants(n) AS list_filter([{', '.join(rules)}],"
-        " lambda v: v <> n AND length(v) > 2)"
+        f"""
+        CREATE OR REPLACE TEMP MACRO spellings(n) AS
+            list_filter([{", ".join(rules)}], lambda v: v <> n AND length(v) > 2)
+        """
     )
     con.execute(
-        "CREATE OR REPLACE TEMP MACRO variant(n, dice) AS variants(n)[1 + dice % len(variants(n))]"
+        f"""
+        CREATE OR REPLACE TEMP MACRO variant(n, dice) AS
+            if(len(spellings(n)) = 0 OR dice % 12 = 0,
+                [{", ".join(marks)}][1 + dice % {len(marks)}],
+                spellings(n)[1 + dice % greatest(len(spellings(n)), 1)])
+        """
     )
 
 
@@ -111,7 +133,6 @@ def _words(pool: str, chance: np.ndarray) -> np.ndarray:
     return index[np.searchsorted(np.cumsum(weight) / weight.sum(), chance).clip(max=len(index) - 1)]
 
 
-def _fill(rng: np.random.Generator, column: np.ndarray, here: np.ndarray, pool: str) -> np.ndarray:
+def _fill(rng: Rng, words: np.ndarray, here: np.ndarray, pool: str) -> None:
     at = np.flatnonzero(here)
-    column[at] = _words(pool, rng.random(len(at)))
-    return column
+    words[at] = _words(pool, rng.random(len(at)))

@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-# A fault for tests: given the request's path and query, the status and body to answer instead, or None.
-Fault = Callable[[str, dict[str, str]], tuple[int, bytes] | None]
+# Given a request's path and query: the status and body to answer instead, or None.
+Failure = Callable[[str, dict[str, str]], tuple[int, bytes] | None]
 
 REQUEST = (
-    "service_request_id", "status", "status_notes", "service_name", "service_code", "description", "agency_responsible",
-    "requested_datetime", "updated_datetime", "expected_datetime", "address", "zipcode", "lat", "long", "extended_attributes",
-)  # fmt: skip
+    "service_request_id, status, status_notes, service_name, service_code, description, "
+    "agency_responsible, requested_datetime, updated_datetime, expected_datetime, address, "
+    "zipcode, lat, long, extended_attributes"
+)
 
 
-def failing(count: int, status: int = 500, body: bytes = b'{"error": "synthetic"}') -> Fault:
-    """A fault: the next `count` requests get this answer; `status=200, body=b"{"` sends broken JSON."""
+def failing(count: int, status: int = 500, body: bytes = b'{"error": "synthetic"}') -> Failure:
+    """The next `count` requests get this answer; `status=200, body=b"{"` sends broken JSON."""
     left, lock = [count], threading.Lock()
 
     def fault(path: str, query: dict[str, str]) -> tuple[int, bytes] | None:
@@ -36,7 +37,7 @@ def failing(count: int, status: int = 500, body: bytes = b'{"error": "synthetic"
 
 
 @contextmanager
-def serve_open311(home: Path, fault: Fault | None = None, port: int = 0) -> Iterator[str]:
+def serve_open311(home: Path, fault: Failure | None = None, port: int = 0) -> Iterator[str]:
     """Serves the inbox of the city in `home` while the context lasts; yields the base URL."""
     inbox = Path(home) / "systems" / "report_inbox.db"
 
@@ -58,7 +59,9 @@ def serve_open311(home: Path, fault: Fault | None = None, port: int = 0) -> Iter
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
@@ -69,7 +72,11 @@ def serve_open311(home: Path, fault: Fault | None = None, port: int = 0) -> Iter
 
 
 def _answer(inbox: Path, path: str, query: dict[str, str]) -> tuple[int, bytes]:
-    answers = {"/health": lambda: {"status": "ok"}, "/services.json": lambda: _services(inbox), "/requests.json": lambda: _requests(inbox, query)}
+    answers = {
+        "/health": lambda: {"status": "ok"},
+        "/services.json": lambda: _services(inbox),
+        "/requests.json": lambda: _requests(inbox, query),
+    }
     if path not in answers:
         return 404, b'[{"code": 404, "description": "not found"}]'
     try:
@@ -80,7 +87,10 @@ def _answer(inbox: Path, path: str, query: dict[str, str]) -> tuple[int, bytes]:
 
 def _services(inbox: Path) -> list[dict[str, Any]]:
     rows = _rows(inbox, "SELECT * FROM services ORDER BY service_code", [])
-    return [{**row, "metadata": False, "type": "realtime", "group": row.pop("group_name")} for row in rows]
+    return [
+        {**row, "metadata": False, "type": "realtime", "group": row.pop("group_name")}
+        for row in rows
+    ]
 
 
 def _requests(inbox: Path, query: dict[str, str]) -> list[dict[str, Any]]:
@@ -103,12 +113,17 @@ def _requests(inbox: Path, query: dict[str, str]) -> list[dict[str, Any]]:
             values += wanted
     rows = _rows(
         inbox,
-        f"SELECT {', '.join(REQUEST)} FROM requests WHERE {' AND '.join(conditions)}"
+        f"SELECT {REQUEST} FROM requests WHERE {' AND '.join(conditions)}"
         " ORDER BY CAST(service_request_id AS INTEGER) LIMIT ? OFFSET ?",
         [*values, size, (page - 1) * size],
     )
     return [
-        {**row, "service_notice": None, "media_url": None, "extended_attributes": json.loads(row["extended_attributes"])}
+        {
+            **row,
+            "service_notice": None,
+            "media_url": None,
+            "extended_attributes": json.loads(row["extended_attributes"]),
+        }
         for row in rows
     ]
 

@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
-import pyarrow as pa
 import yaml
+
+from city.sql import Con, Rng, feeding
 
 HERE = Path(__file__).parent
 PROFILE = HERE.parent / "profiles" / "kota_cirebon"
@@ -37,14 +37,13 @@ def rows(path: Path) -> list[dict[str, str]]:
 class Map:
     """One entry per RW (247), in the order of the kelurahan; `weight` sums to 1.
 
-    region_code (32.74.01.1001), bps_code, district_bps, postcode, latitude and longitude (the
-    RW's centre, a fixed place around the kelurahan's centroid), rw number, rt count.
+    region_code (32.74.01.1001), bps_code, postcode, latitude and longitude (the RW's centre, a
+    fixed place around the kelurahan's centroid), rw number, rt count.
     """
 
     region_code: np.ndarray
     name: np.ndarray
     bps_code: np.ndarray
-    district_bps: np.ndarray
     postcode: np.ndarray
     latitude: np.ndarray
     longitude: np.ndarray
@@ -57,11 +56,15 @@ class Map:
         """The kecamatan's number, 1 to 5."""
         return np.array([int(code[6:8]) for code in self.region_code])
 
-    def near(self, rng: np.random.Generator, rw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def near(self, rng: Rng, rw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points (latitude, longitude) scattered around the centres of these RW (indexes)."""
         latitude = self.latitude[rw] + rng.normal(0, 0.0006, len(rw))
         longitude = self.longitude[rw] + rng.normal(0, 0.0006, len(rw))
-        return latitude.clip(SOUTH + 0.001, NORTH - 0.001), longitude.clip(WEST + 0.001, EAST - 0.001)
+        margin = 0.001
+        return (
+            latitude.clip(SOUTH + margin, NORTH - margin),
+            longitude.clip(WEST + margin, EAST - margin),
+        )
 
 
 @cache
@@ -69,29 +72,28 @@ def city_map() -> Map:
     """Spreads 247 RW over the kelurahan by their weight, and 1,362 RT over the RW evenly."""
     known = settings("places")
     regions = [row for row in rows(PROFILE / "region.csv") if row["level"] == "kelurahan"]
-    weights = np.array([known["weights"][row["kode_kemendagri"].replace(".", "")] for row in regions])
+    weights = np.array(
+        [known["weights"][row["kode_kemendagri"].replace(".", "")] for row in regions]
+    )
     rw_count = _spread(known["rw"], weights)
     at = np.repeat(np.arange(len(regions)), rw_count)
     number = np.concatenate([np.arange(1, count + 1) for count in rw_count])
     angle = number * 2.399963  # the golden angle: RW lie around the centroid like seeds
     radius = 0.0055 * np.sqrt(number / rw_count[at])
-    column = lambda name: np.array([row[name] for row in regions], dtype=object)[at]  # noqa: E731
+    of_rw = {
+        name: np.array([row[name] for row in regions], dtype=object)[at] for name in regions[0]
+    }
     return Map(
-        region_code=column("kode_kemendagri"),
-        name=column("nama_2025"),
-        bps_code=column("kode_bps"),
-        district_bps=np.array([code[:7] for code in column("kode_bps")], dtype=object),
-        postcode=column("kodepos"),
-        latitude=column("lat").astype(float) + radius * np.sin(angle),
-        longitude=column("lng").astype(float) + radius * np.cos(angle),
+        region_code=of_rw["kode_kemendagri"],
+        name=of_rw["nama_2025"],
+        bps_code=of_rw["kode_bps"],
+        postcode=of_rw["kodepos"],
+        latitude=of_rw["lat"].astype(float) + radius * np.sin(angle),
+        longitude=of_rw["lng"].astype(float) + radius * np.cos(angle),
         rw=number,
         rt_count=_spread(known["rt"], np.ones(len(at))),
         weight=(weights / rw_count)[at] / weights.sum(),
     )
-
-
-def agencies() -> list[dict[str, str]]:
-    return rows(PROFILE / "agency.csv")
 
 
 def _spread(total: int, weights: np.ndarray) -> np.ndarray:
@@ -100,18 +102,16 @@ def _spread(total: int, weights: np.ndarray) -> np.ndarray:
     return np.diff(edges, prepend=0)
 
 
-def create_rw_table(con: duckdb.DuckDBPyConnection) -> None:
-    """Table `rw`: rw_index, region_code, kelurahan_name, bps_code, district_bps, postcode, rw."""
+def create_rw_table(con: Con) -> None:
+    """Table `rw`: rw_index, region_code, kelurahan_name, bps_code, postcode, rw."""
     city = city_map()
     columns = {
         "rw_index": np.arange(len(city.rw)),
         "region_code": city.region_code,
         "kelurahan_name": city.name,
         "bps_code": city.bps_code,
-        "district_bps": city.district_bps,
         "postcode": city.postcode,
         "rw": city.rw,
     }
-    con.register("rw_columns", pa.table(columns))
-    con.execute("CREATE TABLE rw AS SELECT * FROM rw_columns")
-    con.unregister("rw_columns")
+    with feeding(con, "rw_columns", columns):
+        con.execute("CREATE TABLE rw AS FROM rw_columns")

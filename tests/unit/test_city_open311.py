@@ -12,7 +12,7 @@ import pytest
 
 import city
 
-# Required by the published GeoReport v2 schema (open311/schema-validation) of a request and a service.
+# Required by the published GeoReport v2 schema (open311/schema-validation) of a request.
 REQUIRED = {"service_request_id", "status", "service_name", "service_code", "requested_datetime"}
 ALLOWED = REQUIRED | {
     "status_notes", "description", "agency_responsible", "service_notice", "updated_datetime",
@@ -71,7 +71,9 @@ def test_sound_reports_have_the_fields_of_georeport(home: Path, inbox: httpx.Cli
         assert requested <= datetime.fromisoformat(row["updated_datetime"])
         assert isinstance(row["service_request_id"], str)
         assert isinstance(row["lat"], float | None)
-        assert row["lat"] is None or (-6.80 <= row["lat"] <= -6.66 and 108.5 <= row["long"] <= 108.62)
+        assert row["lat"] is None or (
+            -6.80 <= row["lat"] <= -6.66 and 108.5 <= row["long"] <= 108.62
+        )
 
 
 def test_the_lapor_state_ends_the_history(home: Path, inbox: httpx.Client) -> None:
@@ -114,7 +116,9 @@ def test_filters(home: Path, inbox: httpx.Client) -> None:
     newest = max(row["updated_datetime"] for row in rows)
     assert all(row["updated_datetime"] > newest for row in everything(inbox, updated_after=newest))
     number = rows[3]["service_request_id"]
-    assert [r["service_request_id"] for r in everything(inbox, service_request_id=number)] == [number]
+    assert [r["service_request_id"] for r in everything(inbox, service_request_id=number)] == [
+        number
+    ]
     assert inbox.get("/requests.json", params={"page": "x"}).status_code == 400
 
 

@@ -1,4 +1,4 @@
-"""The same city on real MariaDB and PostgreSQL holds the same rows as on embedded files, today and tomorrow."""
+"""A city on real MariaDB and PostgreSQL holds the same rows as one on embedded files."""
 
 from datetime import date
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The sample city's systems against its truth: sound is fully sound, wrong is known, days add up."""
+"""The sample city's systems against its truth: sound is sound, wrong is known, days add up."""
 
 import csv
 import hashlib
@@ -28,7 +28,9 @@ def rows_of(home: Path) -> dict[tuple[str, str], list[Row]]:
     found: dict[tuple[str, str], list[Row]] = {}
     for path in sorted((home / "systems").glob("*.db")):
         with closing(sqlite3.connect(path)) as connection:
-            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+            names = connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table'"
+            ).fetchall()
             for (table,) in names:
                 cursor = connection.execute(f'SELECT * FROM "{table}"')
                 columns = [column for column, *_ in cursor.description]
@@ -267,7 +269,9 @@ def test_sound_births_follow_their_own_order(home: Path) -> None:
         assert row["tgl_lahir"] <= row["tgl_terbit"] <= TODAY.isoformat()
         assert re.fullmatch(r"3274-L[UT]-\d{8}-\d{4}", row["no_akta"])
         if report := reports.get(row["id_laporan"]):
-            days_late = date.fromisoformat(report["tgl_lapor"][:10]) - date.fromisoformat(row["tgl_lahir"])
+            days_late = date.fromisoformat(report["tgl_lapor"][:10]) - date.fromisoformat(
+                row["tgl_lahir"]
+            )
             assert ("-LT-" in row["no_akta"]) == (days_late > timedelta(days=60))
             assert row["nik_ibu"] == report["nik_ibu"] or len(report["nik_ibu"]) != 16
 
@@ -292,11 +296,21 @@ def test_a_day_changes_exactly_what_its_change_file_says(days: list[tuple[Path, 
                 row_key(table, row) + str(row) for row in of_new
             }
             moved = [
-                {natural_key(table, row): row for row in rows if row_key(table, row) + str(row) not in unchanged}
+                {
+                    natural_key(table, row): row
+                    for row in rows
+                    if row_key(table, row) + str(row) not in unchanged
+                }
                 for rows in (of_old, of_new)
             ]
             for key in moved[0].keys() | moved[1].keys():
-                op = "insert" if key not in moved[0] else "delete" if key not in moved[1] else "update"
+                op = (
+                    "insert"
+                    if key not in moved[0]
+                    else "delete"
+                    if key not in moved[1]
+                    else "update"
+                )
                 differing.append((system, table, op, key))
         said = truth(after, f"change_{city.today(after)}")
         assert sorted(row[:4] for row in said) == sorted(differing)
@@ -377,4 +391,8 @@ def test_a_person_is_who_the_mention_says(home: Path) -> None:
     by_key = {row[3]: people[row[0]] for row in truth(home, "mention") if row[5] == "resident"}
     for row in sound_rows(home, "civil_registry", "biodata_wni"):
         person = by_key[row_key("biodata_wni", row)]
-        assert (row["nik"], row["nama_lgkp"], row["tgl_lhr"]) == (person[2], person[1], str(person[3]))
+        assert (row["nik"], row["nama_lgkp"], row["tgl_lhr"]) == (
+            person[2],
+            person[1],
+            str(person[3]),
+        )
