@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date, timedelta
 from hashlib import sha256
@@ -48,7 +49,7 @@ def build(
             part.create_tables(con)
         dead, moved = round(residents * DEATHS), round(residents * MOVES)
         drafted = people.draft(next(stream), residents + dead + moved, today)
-        registry.settle(con, drafted, today, newborn_days=365)
+        registry.settle(con, drafted, today, _days_of_births(residents))
         births.plan(con, next(stream), least_uncertified=16)
         registry.die(con, next(stream), dead, 365, today)
         registry.move_out(con, next(stream), moved, 365, today)
@@ -58,12 +59,15 @@ def build(
         reports.advance(con, today)
         cameras.install(con, next(stream), today)
         dirt.soil(con, next(stream), today)
-        write_all(con, home, systems or Systems())
-        truth.look(con)
-        truth.write(con, home / "truth")
-        con.execute(f"ATTACH '{home / 'truth' / 'city.duckdb'}' AS city")
-        con.execute("COPY FROM DATABASE memory TO city")
-        con.execute("DETACH city")
+        # The systems are written on one core while the truth is written on another.
+        with ThreadPoolExecutor(1) as other:
+            written = other.submit(write_all, con.cursor(), home, systems or Systems())
+            truth.look(con)
+            truth.write(con, home / "truth")
+            con.execute(f"ATTACH '{home / 'truth' / 'city.duckdb'}' AS city")
+            con.execute("COPY FROM DATABASE memory TO city")
+            con.execute("DETACH city")
+            written.result()
     _write_state(home, seed, residents, today)
 
 
@@ -149,6 +153,12 @@ def content_hashes(home: Path) -> dict[str, str]:
         lines = sorted(path.read_bytes().splitlines())
         hashes[f"hospital_drops/{path.relative_to(drops)}"] = sha256(b"\n".join(lines)).hexdigest()
     return hashes
+
+
+def _days_of_births(residents: int) -> int:
+    """How far back births are reported online: a year, in a small city up to five years, for it
+    must have enough of them."""
+    return max(365, min(5 * 365, round(365 * 10_000 / residents)))
 
 
 def _first_notice(con: Con, today: date) -> date:

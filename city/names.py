@@ -104,10 +104,10 @@ def create_variant_macro(con: Con) -> None:
     )
     con.execute(
         f"""
-        CREATE OR REPLACE TEMP MACRO variant(n, dice) AS
-            if(len(spellings(n)) = 0 OR dice % 12 = 0,
+        CREATE OR REPLACE TEMP MACRO variant(n, dice) AS list_transform([spellings(n)], lambda s:
+            if(len(s) = 0 OR dice % 12 = 0,
                 [{", ".join(marks)}][1 + dice % {len(marks)}],
-                spellings(n)[1 + dice % greatest(len(spellings(n)), 1)])
+                s[1 + dice % greatest(len(s), 1)]))[1]
         """
     )
 

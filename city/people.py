@@ -44,7 +44,7 @@ class Draft:
 def draft(rng: Rng, persons: int, today: date, moving_in: bool = False) -> Draft:
     """Families of exactly `persons` people in all; with `moving_in` all come from elsewhere."""
     now = (today - EPOCH).days
-    count = persons // 2 + 40  # more than enough: the mean family is larger than three
+    count = persons // 2 + 200  # more than enough: the mean family is larger than three
     city = city_map()
     rw = rng.choice(len(city.weight), count, p=city.weight / city.weight.sum())
     origin = names.origins(rng, count)

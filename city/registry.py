@@ -72,12 +72,15 @@ def settle(con: Con, drafted: Draft, today: date, newborn_days: int) -> None:
 def numbers(con: Con, table: str, column: str, prefix: np.ndarray, dates: np.ndarray) -> np.ndarray:
     """The next free numbers of 6 digits of region, 6 of a date and a serial of 4."""
     beginning = prefix.astype(np.int64) * 10**6 + dates
-    used = con.execute(
-        f"""
-        SELECT {column}[:12]::BIGINT AS beginning, max({column}[13:]::INT) AS serial
-        FROM {table} GROUP BY ALL ORDER BY ALL
-        """
-    ).fetchnumpy()
+    with feeding(con, "wanted", {"beginning": np.unique(beginning)}):
+        used = con.execute(
+            f"""
+            SELECT beginning, max({column}[13:]::INT) AS serial
+            FROM (SELECT *, {column}[:12]::BIGINT AS beginning FROM {table})
+            SEMI JOIN wanted USING (beginning)
+            GROUP BY ALL ORDER BY ALL
+            """
+        ).fetchnumpy()
     order = np.argsort(beginning, kind="stable")
     is_first = np.diff(beginning[order], prepend=0) != 0
     position = np.arange(len(order))
