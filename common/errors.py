@@ -28,10 +28,11 @@ class MuaraError(Exception):
 
     def __init__(self, what: str, *, where: str = "", next_step: str = "") -> None:
         self.what, self.where, self.next_step = what, where, next_step
-        parts = [f"{where}: {what}" if where else what]
+        text = f"{where}: {what}" if where else what
         if next_step:
-            parts.append(f"Next: {next_step}")
-        super().__init__(" ".join(parts))
+            stop = "" if text.endswith((".", "!", "?")) else "."
+            text = f"{text}{stop} Next: {next_step}"
+        super().__init__(text)
 
     @property
     def code(self) -> str:

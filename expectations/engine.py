@@ -46,6 +46,7 @@ class StagingDatasource(SQLDatasource):
             poolclass=sa.StaticPool,
         )
         self._engine = engine
+        # Great Expectations declares the private attribute by its stock engine's class.
         self._execution_engine = DuckDBExecutionEngine(engine=engine)  # type: ignore[assignment]
         return self
 

@@ -19,6 +19,7 @@ TYPES = {
     "permintaan_informasi": "information_request",
 }
 
+# Ibis reads the annotation of a built-in as a value; type checkers expect a type there.
 HISTORY = dt.Array(dt.Struct({"state": dt.string, "at": dt.string}))
 
 
