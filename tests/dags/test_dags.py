@@ -117,7 +117,7 @@ def test_only_transient_errors_may_be_retried(kind):
     with pytest.raises(AirflowException) as raised, as_airflow_failures():
         raise kind("it broke", where="cctv.monitor", next_step="mend it.")
     assert isinstance(raised.value, AirflowFailException) != kind.transient
-    assert str(raised.value) == f"{kind.__name__}: cctv.monitor: it broke Next: mend it."
+    assert str(raised.value) == f"{kind.__name__}: cctv.monitor: it broke. Next: mend it."
 
 
 def test_other_errors_are_told_by_class_and_place_only():
