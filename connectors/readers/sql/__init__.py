@@ -163,11 +163,11 @@ def _changed_buckets(pull: Pull, table: _Table) -> str | None:
         return pa.Table.from_batches(list(sums), empty).cast(buckets.SCHEMA)
 
     before = pull.progress.sums
-    if before is None or before.shape != shape:
+    comparison = buckets.compare(before, ask) if before and before.shape == shape else None
+    if before is None or comparison is None or comparison.outgrown:
         bits = buckets.bits_for(int(table.scalar(f"SELECT count(*) FROM {table.name}")))
         pull.sums = Sums(bits, shape, ask(bits, None, bits))
         return ""
-    comparison = buckets.compare(before, ask)
     pull.scope, pull.buckets = "buckets", comparison.changed
     pull.sums = Sums(before.bits, shape, comparison.sums)
     if not comparison.changed:

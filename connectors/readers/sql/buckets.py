@@ -24,6 +24,8 @@ WIDE_BITS = 7
 """A wide bucket holds 2^7 narrow ones."""
 WORTH_ASKING = 0.5
 """Where more than this share of wide buckets differs, all narrow ones are asked for at once."""
+OUTGROWN = 4
+"""A table of so many times the rows its buckets were made for is read whole, once."""
 SCHEMA = pa.schema([("bucket", pa.int64()), ("rows", pa.int64()), ("sum", pa.string())])
 
 Ask = Callable[[int, list[int] | None, int], pa.Table]
@@ -33,10 +35,12 @@ Ask = Callable[[int, list[int] | None, int], pa.Table]
 @dataclass(frozen=True)
 class Comparison:
     """`changed`: narrow buckets whose rows must be pulled. `sums`: what the source says of them
-    now (a bucket that is gone is not among them)."""
+    now (a bucket that is gone is not among them). `outgrown`: the table has become too large for
+    buckets of this width."""
 
     changed: list[int]
     sums: pa.Table
+    outgrown: bool = False
 
 
 def bits_for(rows: int) -> int:
@@ -63,6 +67,9 @@ def compare(before: Sums, ask: Ask) -> Comparison:
             ORDER BY bucket
             """,
         )
+        rows = int(database.sql("SELECT coalesce(sum(rows), 0) FROM wide").fetchall()[0][0])
+        if rows > OUTGROWN * ROWS_PER_BUCKET * 2**before.bits:
+            return Comparison([], SCHEMA.empty_table(), outgrown=True)
         if not differing:
             return Comparison([], SCHEMA.empty_table())
         everywhere = len(differing) > WORTH_ASKING * 2**wide_bits
