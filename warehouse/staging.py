@@ -1,9 +1,9 @@
 """The staging area of one batch: outside the lake, gone when the batch ends.
 
-Rows as read go to one Parquet file, seen through the view `raw`; what follows from them is narrow
-and stays in memory (or spills): `staged` (surrogates, and which rows are duplicates), `typed`
-(values by declaration, as far as rules need them; a file too), `broken` (row × rule), `verdict` (row → its
-home). The lake is attached for reading; only `warehouse.load` writes to it.
+Rows as read go to one Parquet file, seen through the view `raw`; `typed`, values by declaration as
+far as rules need them, is a file too. What follows from them is narrow and stays in memory (or
+spills): `staged` (surrogates, and which rows are duplicates), `broken` (row × rule), `verdict`
+(row → its home). The lake is attached for reading; only `warehouse.load` writes to it.
 """
 
 import fcntl
@@ -156,7 +156,7 @@ def judge_duplicates(area: Staging) -> None:
 def type_rows(
     area: Staging, typed: Callable[[ir.Table], ir.Table], is_needed: Callable[[str], bool]
 ) -> None:
-    """Make `typed`, over a file as well: the rows that are not excluded, with the needed typed columns."""
+    """Make `typed`: the rows that are not excluded, with the needed typed columns."""
     backend = ibis.duckdb.from_connection(area.connection)
     staged = backend.table("staged")
     rows = staged.filter(staged["_excluded"].isnull()).drop("_origin")
