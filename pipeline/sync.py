@@ -20,11 +20,12 @@ from expectations.runner import validate
 from expectations.suite import columns_named_in, load_rules
 from pipeline.progress import progress_of
 from transforms.conform import conform_of
-from transforms.standardise.typed import typed
+from transforms.standardise.typed import VERSION, typed
 from warehouse import staging
 from warehouse.catalog import set_up, tidy
 from warehouse.load import Account, FileRecord, Reach, load, record_failure
 from warehouse.reference import load_reference
+from warehouse.views import set_up_views
 
 
 def sync(
@@ -185,5 +186,6 @@ def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     """
     staging.clear_abandoned(settings)
     set_up(settings, sources)
+    set_up_views(settings, sources, lambda stream: lambda rows: typed(rows, stream), VERSION)
     load_reference(settings)
     tidy(settings)
