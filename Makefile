@@ -50,7 +50,10 @@ servers: $(VENV)/dev.done
 	@sh tests/install-servers.sh
 
 test: servers  ## everything, with real servers and the whole city once
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: servers  ## what is too long for `make test`
+	$(BIN)/python -m pytest -m soak
 
 fast: $(VENV)/dev.done  ## unit, spec and property tests only
 	$(BIN)/python -m pytest tests/unit tests/spec tests/property
@@ -65,4 +68,4 @@ lock: $(VENV)/run.done  ## resolve requirements again
 clean:  ## forget the sample city and its warehouse
 	rm -rf var
 
-.PHONY: help setup night tomorrow up down check servers test fast bench lock clean
+.PHONY: help setup night tomorrow up down check servers test soak fast bench lock clean
