@@ -1,0 +1,2 @@
+def files(bench) -> None:
+    pass
