@@ -134,7 +134,7 @@ def _tables(results: list[Result]) -> list[Table]:
             one.tool, one.to, _number(one.wall, 2), _number(one.ratio, 2), _number(one.cpu, 2),
             _mebi(one.peak), _mebi(one.written), _mebi(one.grown), _read(one),
             "" if one.extracted is None else f"{one.extracted:,}",
-            f"{one.state} {one.note}".strip() if one.state != "ok" or one.note else "ok",
+            f"{one.state} {_short(one.note)}".strip(),
         )  # fmt: skip
     return list(tables.values())
 
@@ -144,6 +144,11 @@ def _read(one: Result) -> str:
     if one.read is None:
         return ""
     return f"{one.read / MEBI:,.1f} MiB" if one.server == "mariadb" else f"{one.read:,.0f} rows"
+
+
+def _short(text: str) -> str:
+    """The whole text is in the JSON file."""
+    return text if len(text) < 100 else f"{text[:100]}…"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -148,6 +148,8 @@ def _ingestr(_: Contender, environment: Path, mode: str, source: Source, folder:
     if mode != "full":
         words += ["--incremental-strategy", "merge", "--incremental-key", "updated_at"]
         words += ["--primary-key", "id"]
+    if mode == "night":  # it keeps no state of its own: whoever schedules it says since when
+        words += ["--interval-start", source.since.isoformat()]
     return Command(
         [str(environment / "bin" / "ingestr"), *words],
         {
@@ -176,9 +178,12 @@ def _sling(_: Contender, environment: Path, mode: str, source: Source, folder: P
         [str(program), *words],
         {
             "SOURCE": url + ("?sslmode=disable" if source.kind == "postgres" else ""),
-            "TARGET": f"duckdb://{folder}/out.duckdb",
+            "TARGET": json.dumps(
+                {"type": "duckdb", "instance": f"{folder}/out.duckdb", "copy_method": "csv_files"}
+            ),
             "SLING_HOME_DIR": str(folder / "sling"),
             "SLING_DISABLE_TELEMETRY": "true",
+            "DUCKDB_USE_INSTALLED_EXTENSIONS": "true",
             "DUCKDB_PATH": str(environment / "bin" / "duckdb"),
         },
     )

@@ -9,7 +9,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,8 @@ def nights(bench: Bench, source: Source) -> None:
     """
     able = [tool for tool in bench.on(source.kind) if tool.nights]
     ready = []
-    since = source.ask("SELECT max(updated_at) FROM penduduk")[0]
+    source = replace(source, since=source.ask("SELECT max(updated_at) FROM penduduk")[0])
+    newer = f"updated_at > '{source.since}'"
     for tool in able:
         folder = bench.runs(source, "first load, keyed", tool, "first", _empty, repeats=1)
         if bench.results[-1].state == "ok":
@@ -154,9 +155,9 @@ def nights(bench: Bench, source: Source) -> None:
         if change:
             source.change(change)
         for tool in ready:
-            bench.runs(source, name, tool, "night", _restore, f"updated_at > '{since}'")
+            bench.runs(source, name, tool, "night", _restore, newer)
         if any(tool.environment is None for tool in ready):
-            _imports(bench, source, name, f"updated_at > '{since}'")
+            _imports(bench, source, name, newer)
     for tool in ready:
         shutil.rmtree(_kept(bench.scratch / source.kind / tool.name))
 

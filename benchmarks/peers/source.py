@@ -28,6 +28,7 @@ class Source:
 
     kind: str
     url: str = field(repr=False)
+    since: datetime = datetime.min  # the newest change that the first loads brought
 
     @property
     def parts(self) -> sa.URL:
