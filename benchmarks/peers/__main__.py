@@ -70,6 +70,7 @@ def _show(console: Console, bench: Bench, chosen: argparse.Namespace) -> None:
             "versions": bench.versions,
             "results": [asdict(result) for result in bench.results],
         }
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
@@ -95,9 +96,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", type=_list, default=[*SERVERS], help=", ".join(SERVERS))
     parser.add_argument("--tools", type=_list, default=known, help=f"ours, {', '.join(known)}")
-    parser.add_argument(
-        "--scenarios", type=_list, default=[*SCENARIOS], help=", ".join(SCENARIOS)
-    )
+    parser.add_argument("--scenarios", type=_list, default=[*SCENARIOS], help=", ".join(SCENARIOS))
     parser.add_argument("--cache", type=Path, default=ROOT / "var" / "bench")
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     chosen = parser.parse_args()

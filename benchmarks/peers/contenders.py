@@ -139,7 +139,7 @@ def _ingestr(_: Contender, environment: Path, mode: str, source: Source, folder:
     package is one too, once Python's own library is there beside it."""
     library = next(environment.glob("lib/python*/site-packages/_duckdb*.so"))
     (folder / "duckdb.toml").write_text(
-        f'''manifest_version = 1\n[Driver]\nshared = "{library}"\nentrypoint = "duckdb_adbc_init"\n'''
+        f'manifest_version = 1\n[Driver]\nshared = "{library}"\nentrypoint = "duckdb_adbc_init"\n'
     )
     python = Path(sysconfig.get_config_var("LIBDIR")) / sysconfig.get_config_var("LDLIBRARY")
     schema = "public" if source.kind == "postgres" else source.parts.database
@@ -190,11 +190,16 @@ def _sling(_: Contender, environment: Path, mode: str, source: Source, folder: P
 
 
 def _ours(it: Contender, _: Path, mode: str, source: Source, folder: Path) -> Command:
+    return ours_of(it, source.url, folder)
+
+
+def ours_of(it: Contender, url: str, folder: Path) -> Command:
+    """One sync of ours, of the definition that the contender is named after."""
+    name = it.name.replace("ours-", "bench_")
     return Command(
-        [sys.executable, "-m", "muara", "sync", it.name.replace("ours-", "bench_"), "penduduk",
-         "--json"],
-        {"AIRFLOW_CONN_BENCH": source.url, **_home(folder)},
-    )  # fmt: skip
+        [sys.executable, "-m", "muara", "sync", name, "penduduk", "--json"],
+        {"AIRFLOW_CONN_BENCH": url, **_home(folder)},
+    )
 
 
 def _home(folder: Path) -> dict[str, str]:

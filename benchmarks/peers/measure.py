@@ -23,7 +23,8 @@ class Command:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds and bytes. `written` counts what went to files, temporary ones included."""
+    """Seconds and bytes. `written` counts what went to files of all kinds, less what was deleted
+    before it reached the disk."""
 
     wall: float
     cpu: float
@@ -86,7 +87,7 @@ def floor(command: Command) -> float:
 
 
 def _environment(command: Command) -> dict[str, str]:
-    """Ours with the command's; what Python compiled once is kept, as where it is used every night."""
+    """Ours and the command's; what Python has compiled is kept, as on any other machine."""
     ours = {key: text for key, text in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return {**ours, **command.environment}
 

@@ -1,4 +1,4 @@
-"""What is measured: full load, nights of change, a table without timestamps, memory, files.
+"""What is measured: full load, nights of change, a table without timestamps, memory.
 
 Every run is paired with the floor, run just before it: machines are noisy, so the ratio of the two
 counts, and of several pairs the median. After every load the table is read back and compared with
@@ -11,16 +11,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from benchmarks.peers import contenders as all_contenders
 from benchmarks.peers.contenders import Contender, NotInstalled
-from benchmarks.peers.measure import Command, Cost, RunFailed, floor, measure
+from benchmarks.peers.measure import RunFailed, floor, measure
 from benchmarks.peers.source import Source
 
-NIGHTS = {"empty night": None, "0.1 % changed": "mod(id, 1000) = 0", "1 % changed": "mod(id, 100) = 0"}
+NIGHTS = {
+    "empty night": None,
+    "0.1 % changed": "mod(id, 1000) = 0",
+    "1 % changed": "mod(id, 100) = 0",
+}
 
 
 @dataclass
@@ -102,7 +105,7 @@ class Bench:
         except (RunFailed, duckdb.Error) as error:
             secret = str(source.parts.password)
             result.state, result.note = "failed", str(error).replace(secret, "…")
-        _fill(result, pairs)
+        fill(result, pairs)
         return folder
 
     def _pair(
@@ -133,7 +136,7 @@ class Bench:
 def full(bench: Bench, source: Source) -> None:
     """The whole table into an empty folder."""
     for tool in bench.on(source.kind):
-        shutil.rmtree(bench.runs(source, "full load", tool, "full", _empty), ignore_errors=True)
+        shutil.rmtree(bench.runs(source, "full load", tool, "full", empty), ignore_errors=True)
 
 
 def nights(bench: Bench, source: Source) -> None:
@@ -147,7 +150,7 @@ def nights(bench: Bench, source: Source) -> None:
     source = replace(source, since=source.ask("SELECT max(updated_at) FROM penduduk")[0])
     newer = f"updated_at > '{source.since}'"
     for tool in able:
-        folder = bench.runs(source, "first load, keyed", tool, "first", _empty, repeats=1)
+        folder = bench.runs(source, "first load, keyed", tool, "first", empty, repeats=1)
         if bench.results[-1].state == "ok":
             folder.rename(_kept(folder))
             ready.append(tool)
@@ -169,7 +172,7 @@ def checksum(bench: Bench, source: Source) -> None:
     for tool in bench.on(source.kind):
         if tool.name in names:
             name = "first load, to be compared"
-            folder = bench.runs(source, name, tool, "first", _empty, repeats=1)
+            folder = bench.runs(source, name, tool, "first", empty, repeats=1)
             if bench.results[-1].state == "ok":
                 folder.rename(_kept(folder))
                 ready.append(tool)
@@ -186,7 +189,7 @@ def memory(bench: Bench, source: Source, small: Source) -> None:
     for tool in bench.on(source.kind):
         peaks = []
         for one, share in ((small, "a tenth of the rows"), (source, "all rows")):
-            folder = bench.runs(one, f"memory: {share}", tool, "full", _empty, repeats=1)
+            folder = bench.runs(one, f"memory: {share}", tool, "full", empty, repeats=1)
             shutil.rmtree(folder, ignore_errors=True)
             peaks.append(bench.results[-1].peak)
         if all(peaks):
@@ -201,11 +204,12 @@ def _imports(bench: Bench, source: Source, scenario: str, condition: str) -> Non
         bare = floor(source.floor(condition))
         cost, _said = measure(all_contenders.imports(), bench.scratch)
         pairs.append({**asdict(cost), "floor": bare, "ratio": cost.wall / bare})
-    _fill(result, pairs)
+    fill(result, pairs)
     bench.results.append(result)
 
 
-def _fill(result: Result, pairs: list[dict[str, float]]) -> None:
+def fill(result: Result, pairs: list[dict[str, float]]) -> None:
+    """The medians of all pairs."""
     for name in pairs[0] if pairs else ():
         setattr(result, name, statistics.median(pair[name] for pair in pairs))
 
@@ -219,7 +223,8 @@ def _settled(source: Source, before: int) -> int:
     return now
 
 
-def _empty(folder: Path) -> None:
+def empty(folder: Path) -> None:
+    """An empty folder, whatever was there."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
@@ -244,6 +249,3 @@ def _files(folder: Path) -> Iterator[Path]:
 def _growth(before: dict[Path, int], after: dict[Path, int]) -> int:
     """Bytes by which the folder's files grew, new files included; what shrank is not set off."""
     return sum(max(0, size - before.get(path, 0)) for path, size in after.items())
-
-
-__all__ = ["Bench", "Command", "Cost", "Result", "checksum", "full", "memory", "nights"]
