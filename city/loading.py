@@ -27,13 +27,13 @@ def write_all(con: Con, home: Path, systems: Systems) -> None:
         url = systems.url(home, system)
         dialect = sa.make_url(url).get_backend_name()
         load = {"sqlite": _load_sqlite, "postgresql": _load_postgresql, "mysql": _load_mysql}
-        with _connect(url) as connection:
+        with connect(url) as connection:
             quote = connection.dialect.identifier_preparer.quote_identifier
             for table in own:
                 connection.exec_driver_sql(f"DROP TABLE IF EXISTS {quote(table.name)}")
                 connection.exec_driver_sql(table.create(dialect))
         load[dialect](con, url, own)
-        with _connect(url) as connection:
+        with connect(url) as connection:
             for table in own:
                 if not table.key:
                     on = f"{table.name} ({table.identity})"
@@ -48,7 +48,7 @@ def apply(con: Con, home: Path, systems: Systems) -> None:
     table_name, op, row_id, identity) are touched, each system in one transaction."""
     touched = set(con.execute("SELECT DISTINCT table_name FROM change").fetchnumpy()["table_name"])
     for system in DATABASES:
-        with _connect(systems.url(home, system)) as connection:
+        with connect(systems.url(home, system)) as connection:
             for table in tables():
                 if table.system == system and table.name in touched and not table.is_files:
                     _apply(con, connection, table)
@@ -112,7 +112,7 @@ def _drop_notices(con: Con, home: Path, rows: str) -> None:
 
 
 @contextmanager
-def _connect(url: str) -> Iterator[sa.Connection]:
+def connect(url: str) -> Iterator[sa.Connection]:
     """A transaction. MariaDB's strict mode is off, as on old servers: it stores zero dates."""
     engine = sa.create_engine(url, poolclass=sa.NullPool)
     try:
@@ -149,7 +149,7 @@ def _load_sqlite(con: Con, url: str, own: list[Table]) -> None:
 
 def _load_postgresql(con: Con, url: str, own: list[Table]) -> None:
     null = "'\\N'"
-    with TemporaryDirectory() as folder, _connect(url) as connection:
+    with TemporaryDirectory() as folder, connect(url) as connection:
         for table in own:
             path = Path(folder) / table.name
             rows = f"SELECT {table.quoted} FROM sent.{table.name}"
@@ -162,7 +162,7 @@ def _load_postgresql(con: Con, url: str, own: list[Table]) -> None:
 
 
 def _load_mysql(con: Con, url: str, own: list[Table]) -> None:
-    with _connect(url) as connection:
+    with connect(url) as connection:
         for table in own:
             target = sa.table(table.name, *map(sa.column, table.columns))
             cursor = con.cursor().execute(f"SELECT {table.quoted} FROM sent.{table.name}")

@@ -19,6 +19,11 @@ def today(settings: Settings) -> date:
     return datetime.now(settings.zone).date()
 
 
+def is_set(settings: Settings) -> bool:
+    """Whether today was set by hand or by the sample city, instead of being the machine's."""
+    return settings.today is not None or (settings.home / "today").exists()
+
+
 def now() -> datetime:
     """The machine's time in UTC, for the ledger's `started_at` and `committed_at` only."""
     return datetime.now(UTC)

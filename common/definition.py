@@ -6,6 +6,7 @@ means here. It is data: readers know nothing of any agency.
 
 import hashlib
 import json
+from datetime import time
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -92,6 +93,17 @@ def _unique(columns: dict[str, Column]) -> dict[str, Column]:
     return columns
 
 
+class Cursor(Strict):
+    """Strategy `cursor`: the source's column that tells when a row last changed.
+
+    Each batch reads again what changed in the last `overlap_minutes` before the covered end: rows
+    committed late, or stamped by a clock that is behind.
+    """
+
+    column: str
+    overlap_minutes: int = Field(60, ge=0, le=527_040)
+
+
 class Stream(Strict):
     """One table, endpoint or file family of a source."""
 
@@ -99,7 +111,8 @@ class Stream(Strict):
     title: str
     connection: Name
     read: Access
-    strategy: Literal["snapshot", "files"]
+    strategy: Literal["snapshot", "checksum", "cursor", "files"]
+    cursor: Cursor | None = None
     key: tuple[Name, ...] = Field(min_length=1)
     columns: Annotated[dict[str, Column], Field(min_length=1), AfterValidator(_unique)]
     ignore: dict[str, str] = Field({}, description="column → why it is out of scope")
@@ -115,6 +128,12 @@ class Stream(Strict):
             faults.append(f"both read and ignored: {', '.join(both)}")
         if (self.strategy == "files") != (self.read.reader == "files"):
             faults.append("strategy `files` goes with reader `files`, and only with it")
+        if self.strategy in ("checksum", "cursor") and self.read.reader != "sql":
+            faults.append(f"strategy `{self.strategy}` goes with reader `sql` only")
+        if (self.strategy == "cursor") != (self.cursor is not None):
+            faults.append("strategy `cursor` goes with an entry `cursor`, and only with it")
+        if self.cursor and self.cursor.column not in self.columns:
+            faults.append(f"cursor names no column that is read: {self.cursor.column}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -130,6 +149,20 @@ class Contact(Strict):
     email: str
 
 
+class Window(Strict):
+    """Hours of the city's day; over midnight when `from` is later than `to`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    start: time = Field(alias="from")
+    end: time = Field(alias="to")
+
+    def holds(self, now: time) -> bool:
+        if self.start <= self.end:
+            return self.start <= now < self.end
+        return now >= self.start or now < self.end
+
+
 class Source(Strict):
     """One agency system."""
 
@@ -140,6 +173,9 @@ class Source(Strict):
     contact: Contact
     schedule: str = Field("0 1 * * *", description="cron, in the city's time zone")
     pool_slots: int = Field(1, ge=1, le=16, description="simultaneous reads the system bears")
+    window: Window | None = Field(None, description="the only hours in which it may be read")
+    rows_per_second: int | None = Field(None, ge=1, description="no faster than this")
+    statement_timeout_seconds: int | None = Field(None, ge=1, le=86_400)
     streams: tuple[Stream, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

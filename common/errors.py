@@ -6,7 +6,8 @@
     │   ├── SourceUnavailable (4)   down, refused, timed out, HTTP 5xx; transient: retried
     │   ├── SourceDenied (5)        wrong password, no right to read
     │   ├── SourceShapeChanged (6)  a table, column or endpoint is gone
-    │   └── SourceMalformed (7)     invalid JSON, half-written or unreadable file
+    │   ├── SourceMalformed (7)     invalid JSON, half-written or unreadable file
+    │   └── SourceResting (13)      outside the hours in which its owner lets us in
     ├── BatchStopped
     │   ├── TooManyDeletions (8)    kill-switch: too much of a stream vanished at once
     │   ├── TooFewRows (8)          an expectation on the volume of the batch failed
@@ -73,6 +74,12 @@ class SourceMalformed(SourceError):
     """What arrived cannot be read: invalid JSON, an undecodable or half-written file."""
 
     exit_code = 7
+
+
+class SourceResting(SourceError):
+    """The definition's `window` is closed. Raised before the system is touched."""
+
+    exit_code = 13
 
 
 class BatchStopped(MuaraError):

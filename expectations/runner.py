@@ -28,14 +28,19 @@ class Finding:
 
 
 def validate(
-    connection: duckdb.DuckDBPyConnection, rules: list[Rule], *, where: str
+    connection: duckdb.DuckDBPyConnection, rules: list[Rule], *, where: str, whole: bool = True
 ) -> list[Finding]:
     """Fill the table `broken` (_row, rule, severity) from the view `typed`.
 
-    Rules about the batch as a whole raise TooFewRows when they are critical and fail. Raises
+    Rules about the table as a whole are asked only when the batch is the `whole` of it; they raise
+    TooFewRows when they are critical and fail. Raises
     DefinitionError when a rule cannot be run (a column it names is not there).
     """
     connection.execute("CREATE TABLE broken (_row BIGINT, rule VARCHAR, severity VARCHAR)")
+    if not whole:
+        rules = [rule for rule in rules if rule.is_about_rows]
+    if not connection.execute("SELECT 1 FROM staged LIMIT 1").fetchone():
+        rules = [rule for rule in rules if not rule.is_about_rows]
     findings = []
     for rule, result in zip(rules, _results(connection, rules, where), strict=True):
         if result["exception"]:
@@ -65,6 +70,8 @@ def _results(
     connection: duckdb.DuckDBPyConnection, rules: list[Rule], where: str
 ) -> list[dict[str, Any]]:
     """Per rule, in order: success, count, query of the failing rows, exception's type."""
+    if not rules:
+        return []
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
     from great_expectations.exceptions import ExpectationNotFoundError

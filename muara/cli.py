@@ -109,22 +109,30 @@ def check(
 ) -> None:
     """Check definitions, rules and contracts; touches no source. Example: muara check brojol"""
     from expectations.suite import load_rules
-    from transforms.conform import conform_of
+    from transforms.conform import conform_of, landing_only
     from warehouse.shares import load_contracts
 
     settings = _settings()
     found = load_sources(settings)
     chosen = [load_source(settings, source)] if source else list(found.values())
-    rules = {}
+    rules, parked = {}, []
     for one in chosen:
         for stream, found_rules in load_rules(settings, one).items():
-            conform_of(one, stream)
             rules[f"{one.name}.{stream}"] = len(found_rules)
+            if conform_of(one, stream) is landing_only:
+                parked.append(f"{one.name}.{stream}")
     contracts = load_contracts(settings)
-    data = {"rules": rules, "contracts": sorted(contracts)}
-    _answer(as_json, data, lambda: console.print(
-        f"{len(chosen)} source(s), {len(rules)} streams, {sum(rules.values())} rules, "
-        f"{len(contracts)} contracts: no fault"))  # fmt: skip
+    data = {"rules": rules, "contracts": sorted(contracts), "landing_only": parked}
+
+    def show() -> None:
+        if parked:
+            console.print(f"landed and in no core table: {', '.join(parked)}")
+        console.print(
+            f"{len(chosen)} source(s), {len(rules)} streams, {sum(rules.values())} rules, "
+            f"{len(contracts)} contracts: no fault"
+        )
+
+    _answer(as_json, data, show)
 
 
 @app.command()

@@ -4,25 +4,28 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
 
 import duckdb
 
 from common import clock
 from common.connection import Resolver
 from common.definition import Source, Stream
-from common.errors import MuaraError, SourceMalformed, WarehouseFault
+from common.errors import MuaraError, SourceMalformed, SourceResting, WarehouseFault
 from common.log import log
 from common.log import stage as mark
 from common.settings import Settings
-from connectors.readers import Pull, read
+from connectors.readers import Interval, Pull, read
 from expectations.runner import validate
 from expectations.suite import columns_named_in, load_rules
+from pipeline.progress import progress_of
 from transforms.conform import conform_of
-from transforms.standardise.typed import typed
+from transforms.standardise.typed import VERSION, typed
 from warehouse import staging
-from warehouse.catalog import reading, set_up, tidy
-from warehouse.load import Account, FileRecord, load, record_failure
+from warehouse.catalog import set_up, tidy
+from warehouse.load import Account, FileRecord, Reach, load, record_failure
 from warehouse.reference import load_reference
+from warehouse.views import set_up_views
 
 
 def sync(
@@ -32,11 +35,13 @@ def sync(
     resolve: Resolver,
     *,
     accept_deletions: bool = False,
+    interval: Interval | None = None,
 ) -> Account:
     """Sync one stream and return its ledger row.
 
-    A failed or stopped attempt is recorded in the ledger too, then its error is raised (see
-    common.errors). Files that cannot be read are recorded and raised after the good ones loaded.
+    `interval` reads that stretch of a cursor instead of what is new (a backfill). A failed or
+    stopped attempt is recorded in the ledger too, then its error is raised (see common.errors).
+    Files that cannot be read are recorded and raised after the good ones loaded.
     """
     account = Account(
         source=source.name,
@@ -47,17 +52,41 @@ def sync(
         started_at=clock.now(),
     )
     log.info("sync_started", source=source.name, stream=stream.name)
+    pull = None
     try:
         with _own_errors(f"{source.name}.{stream.name}"):
-            unreadable = _run(settings, source, stream, resolve, account, accept_deletions)
+            _require_open_hours(settings, source)
+            pull = Pull(
+                source,
+                stream,
+                resolve(stream.connection),
+                settings,
+                progress_of(settings, source, stream, interval),
+            )
+            unreadable = _run(pull, account, accept_deletions)
     except MuaraError as error:
         _log_failure(account, error)
-        record_failure(settings, account, error)
+        record_failure(settings, account, error, _bounds(pull.interval if pull else interval))
         raise
     if unreadable:
         _log_failure(account, unreadable)
         raise unreadable
     return account
+
+
+def _require_open_hours(settings: Settings, source: Source) -> None:
+    """Raises SourceResting outside the hours in which the owner lets us in."""
+    now = datetime.now(settings.zone).time()
+    if source.window and not source.window.holds(now):
+        raise SourceResting(
+            f"may be read from {source.window.start:%H:%M} to {source.window.end:%H:%M} only",
+            where=source.name,
+            next_step="run it then, or agree other hours with the owner and change `window`.",
+        )
+
+
+def _bounds(interval: Interval | None) -> tuple[datetime | None, datetime] | None:
+    return (interval.low, interval.high) if interval else None
 
 
 def _log_failure(account: Account, error: MuaraError) -> None:
@@ -89,20 +118,11 @@ def _own_errors(where: str) -> Iterator[None]:
         ) from None
 
 
-def _run(
-    settings: Settings,
-    source: Source,
-    stream: Stream,
-    resolve: Resolver,
-    account: Account,
-    accept_deletions: bool,
-) -> SourceMalformed | None:
+def _run(pull: Pull, account: Account, accept_deletions: bool) -> SourceMalformed | None:
     """Load the batch; returns what to say of files that could not be read."""
+    settings, source, stream = pull.settings, pull.source, pull.stream
     rules = load_rules(settings, source)[stream.name]
     where = {"source": source.name, "stream": stream.name}
-    pull = Pull(
-        source, stream, resolve(stream.connection), settings, _known_files(settings, source, stream)
-    )
     with staging.staging(settings, source, stream) as area:
         mark("pulling", **where)
         staging.stage(area, ((piece.rows, piece.origin) for piece in read(pull)))
@@ -113,7 +133,7 @@ def _run(
         staging.give_context(area, account.night)
         staging.type_rows(area, lambda rows: typed(rows, stream), columns_named_in(rules))
         mark("staged", **where)
-        validate(area.connection, rules, where=pull.where)
+        validate(area.connection, rules, where=pull.where, whole=pull.scope == "all")
         mark("validated", **where)
         unreadable = _unreadable_files(pull)
         if unreadable:
@@ -128,10 +148,23 @@ def _run(
                 FileRecord(file.origin, file.sha256, file.size, file.outcome, file.error)
                 for file in pull.files
             ],
+            reach=_reach(pull),
             accept_deletions=accept_deletions,
         )
     log.info("sync_loaded", **{k: v for k, v in asdict(account).items() if isinstance(v, int)})
     return unreadable
+
+
+def _reach(pull: Pull) -> Reach:
+    sums = pull.sums
+    return Reach(
+        scope=pull.scope,
+        buckets=pull.buckets,
+        bits=sums.bits if sums else 0,
+        shape=sums.shape if sums else "",
+        sums=sums.table if sums else None,
+        interval=_bounds(pull.interval),
+    )
 
 
 def _unreadable_files(pull: Pull) -> SourceMalformed | None:
@@ -146,19 +179,6 @@ def _unreadable_files(pull: Pull) -> SourceMalformed | None:
     )
 
 
-def _known_files(settings: Settings, source: Source, stream: Stream) -> frozenset[tuple[str, str]]:
-    if stream.strategy != "files":
-        return frozenset()
-    with reading(settings) as connection:
-        return frozenset(
-            connection.execute(
-                "SELECT origin, sha256 FROM lake.ops.file "
-                "WHERE source = ? AND stream = ? AND outcome = 'loaded'",
-                [source.name, stream.name],
-            ).fetchall()
-        )
-
-
 def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     """Before a night: tables and reference data as declared, leftovers of killed runs removed.
 
@@ -166,5 +186,6 @@ def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     """
     staging.clear_abandoned(settings)
     set_up(settings, sources)
+    set_up_views(settings, sources, lambda stream: lambda rows: typed(rows, stream), VERSION)
     load_reference(settings)
     tidy(settings)

@@ -41,13 +41,13 @@ def _empty_warehouse() -> Path:
 class Cameras:
     """The camera inventory as a legacy database, and a warehouse beside it."""
 
-    def __init__(self, folder: Path, **settings):
+    def __init__(self, folder: Path, strategy: str = "snapshot", **settings):
         self.settings = Settings(home=folder / "var", today=NIGHT, retry_delay_seconds=0,
                                  **settings)  # fmt: skip
         self.database = folder / "cctv.db"
         self.sources = load_sources(self.settings)
         self.source = self.sources["cctv"]
-        self.stream = self.source.stream("monitor")
+        self.stream = self.source.stream("monitor").model_copy(update={"strategy": strategy})
         with sqlite3.connect(self.database) as connection:
             connection.execute(f"CREATE TABLE Monitors ({', '.join(MONITOR)})")
             connection.execute(

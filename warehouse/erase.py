@@ -175,18 +175,22 @@ def _places(sources: dict[str, Source]) -> list[tuple[str, str, tuple[str, ...]]
     ]
 
 
-def forget_erased(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> None:
-    """Empty mentions of erased people in `raw`, so that a source cannot bring them back."""
+def forgotten(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> dict[str, str]:
+    """Column → SQL of its value in a staged row, emptied where it mentions an erased person, so
+    that a source cannot bring them back."""
+    values = {name: f'"{name}"' for name in columns}
     erased = connection.execute("SELECT DISTINCT source, stream FROM lake.ops.erasure").fetchall()
     for source, stream in erased:
         for column, emptied in mentions(columns):
             if column == "nik":
                 continue
-            nothing = ", ".join(f'"{name}" = NULL' for name in emptied)
-            connection.execute(
-                f"UPDATE raw SET {nothing} WHERE record_id('{source}', '{stream}', \"{column}\") "
-                "IN (SELECT source_record_id FROM lake.ops.erasure)"
-            )
+            for name in emptied:
+                values[name] = (
+                    f"CASE WHEN record_id('{source}', '{stream}', \"{column}\") IN "
+                    f"(SELECT source_record_id FROM lake.ops.erasure) THEN NULL "
+                    f"ELSE {values[name]} END"
+                )
+    return values
 
 
 def _run(connection, touched: dict[str, int], name: str, statement: str, values: list) -> None:

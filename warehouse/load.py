@@ -5,7 +5,7 @@ once. The counts are taken from the tables after the write; a row without exactl
 the commit and is named by its row number.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import pyarrow as pa
 
 from common import clock
-from common.errors import Imbalance, MuaraError, TooManyDeletions
+from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
 from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
@@ -64,6 +65,24 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """Of which records of the stream absence means deletion, and how far the source is covered.
+
+    `scope`: `all`, those of the `files` read, those in `buckets` (key hashes of `bits` leading
+    bits), or `none`. `interval`: (low, high) of a cursor. `sums`: bucket, rows, sum (Arrow) as the
+    source gave them, for `shape`; with scope `all` they replace what was known, else only that of
+    `buckets`.
+    """
+
+    scope: str = "all"
+    buckets: Sequence[int] = ()
+    bits: int = 0
+    shape: str = ""
+    sums: pa.Table | None = None
+    interval: tuple[datetime | None, datetime] | None = None
+
+
+@dataclass(frozen=True)
 class FileRecord:
     """A file's outcome for `ops.file`."""
 
@@ -103,33 +122,40 @@ def load(
     typed: Typed,
     conform: Conform,
     files: list[FileRecord],
+    reach: Reach = Reach(),
     accept_deletions: bool = False,
 ) -> Account:
     """Write the batch. Raises TooManyDeletions or Imbalance, and then nothing of it is visible."""
     give_verdicts(area)
     with writer_lock(settings):
-        _difference(area, account)
+        _concern(area, reach)
+        _difference(area, reach)
         if not accept_deletions:
             _check_deletions(area)
         account.batch_id = next_batch_id(area.connection)
         with transaction(area.connection):
             _write_landing(area, account)
-            _write_quarantine(area, account)
+            _write_quarantine(area, account, reach)
             _write_core(area, account, typed, conform)
             mark("written", source=account.source, stream=account.stream)
             _count(area, account)
             _check_law(area, account)
             _write_files(area.connection, account, files)
+            _write_sums(area.connection, account, reach)
+            write_interval(area.connection, account, reach.interval)
             write_account(area.connection, account)
             mark("balanced", source=account.source, stream=account.stream)
     mark("committed", source=account.source, stream=account.stream, batch=account.batch_id)
     return account
 
 
-def record_failure(settings: Settings, account: Account, error: MuaraError) -> None:
+def record_failure(
+    settings: Settings,
+    account: Account,
+    error: MuaraError,
+    interval: tuple[datetime | None, datetime] | None = None,
+) -> None:
     """The ledger row of an attempt that did not load, in a transaction of its own."""
-    from common.errors import BatchStopped
-
     account.outcome = "stopped" if isinstance(error, BatchStopped) else "failed"
     account.error_code, account.error_message = error.code, str(error)
     with writer_lock(settings):
@@ -138,6 +164,7 @@ def record_failure(settings: Settings, account: Account, error: MuaraError) -> N
             attach(connection, settings)
             account.batch_id = next_batch_id(connection)
             with transaction(connection):
+                write_interval(connection, account, interval)
                 write_account(connection, account)
         finally:
             connection.close()
@@ -149,8 +176,58 @@ def next_batch_id(connection: duckdb.DuckDBPyConnection) -> int:
     return int(_scalar(connection, query))
 
 
-def _difference(area: Staging, account: Account) -> None:
-    """`state`: newest landed version per record. `change`: what this batch will land."""
+def key_bucket(key: Sequence[str], bits: int) -> str:
+    """SQL: the leading bits of the MD5 of a key's text, as every source's database computes it."""
+    text = " || '|' || ".join(key)
+    return f"(CAST('0x' || left(md5(coalesce({text}, '')), 8) AS BIGINT) >> {32 - bits})"
+
+
+def _concern(area: Staging, reach: Reach) -> None:
+    """`concerned`: the records that this batch can say anything about."""
+    connection = area.connection
+    connection.execute("CREATE TABLE asked (bucket BIGINT)")
+    if reach.scope == "all":
+        everything = f"SELECT DISTINCT _record_id FROM {area.landing}"
+    elif reach.scope == "buckets":
+        connection.register("buckets", pa.table({"bucket": pa.array(reach.buckets, pa.int64())}))
+        connection.execute("INSERT INTO asked FROM buckets")
+        connection.unregister("buckets")
+        bucket = key_bucket([f'"{part}"' for part in area.stream.key], reach.bits)
+        everything = (
+            f"SELECT DISTINCT _record_id FROM {area.landing} WHERE {bucket} IN (FROM asked)"
+        )
+        _check_buckets(area, reach)
+    elif reach.scope == "files":
+        everything = (
+            f"SELECT DISTINCT _record_id FROM {area.landing} "
+            "WHERE _origin IN (SELECT DISTINCT _origin FROM verdict)"
+        )
+    else:
+        everything = "SELECT NULL WHERE false"
+    connection.execute(
+        f"CREATE TABLE concerned AS SELECT _record_id FROM verdict UNION ({everything})"
+    )
+
+
+def _check_buckets(area: Staging, reach: Reach) -> None:
+    """The source and we must mean the same by a bucket, or deletions would be guessed.
+
+    Raises Imbalance.
+    """
+    bucket = key_bucket([f'"{part}"' for part in area.stream.key], reach.bits)
+    if strangers := int(
+        _scalar(area.connection, f"SELECT count(*) FROM raw WHERE {bucket} NOT IN (FROM asked)")
+    ):
+        raise Imbalance(
+            f"{strangers} rows lie in buckets that were not asked for",
+            where=area.where,
+            next_step="nothing was loaded; the key's text differs between the source and us: use "
+            "strategy `snapshot`, and report it.",
+        )
+
+
+def _difference(area: Staging, reach: Reach) -> None:
+    """`state`: newest landed version per concerned record. `change`: what this batch will land."""
     connection = area.connection
     connection.execute(
         f"""
@@ -158,14 +235,15 @@ def _difference(area: Staging, account: Account) -> None:
         SELECT _record_id, max(_batch_id) AS _batch_id, arg_max(_op, _batch_id) AS _op,
             arg_max(_row_hash, _batch_id) AS _row_hash, arg_max(_flags, _batch_id) AS _flags,
             arg_max(_origin, _batch_id) AS _origin
-        FROM {area.landing} GROUP BY _record_id
+        FROM {area.landing} SEMI JOIN concerned USING (_record_id) GROUP BY _record_id
         """
     )
-    scope = (
-        "TRUE"
-        if area.stream.strategy == "snapshot"
-        else "state._origin IN (SELECT DISTINCT _origin FROM verdict)"
-    )
+    gone = {
+        "all": "TRUE",
+        "buckets": "TRUE",
+        "files": "state._origin IN (SELECT DISTINCT _origin FROM verdict)",
+        "none": "FALSE",
+    }[reach.scope]
     connection.execute(
         f"""
         CREATE TABLE change AS
@@ -188,17 +266,23 @@ def _difference(area: Staging, account: Account) -> None:
         UNION ALL
         SELECT NULL, _record_id, _row_hash, NULL, _origin, 'delete'
         FROM state
-        WHERE _op <> 'delete' AND {scope}
+        WHERE _op <> 'delete' AND {gone}
             AND _record_id NOT IN (SELECT _record_id FROM verdict)
         """
     )
 
 
 def _check_deletions(area: Staging) -> None:
-    present, vanishing = area.connection.execute(
-        "SELECT (SELECT count(*) FROM state WHERE _op <> 'delete'), "
-        "(SELECT count(*) FROM change WHERE _op = 'delete')"
-    ).fetchone() or (0, 0)
+    vanishing = int(_scalar(area.connection, "SELECT count(*) FROM change WHERE _op = 'delete'"))
+    if not vanishing:
+        return
+    present = int(
+        _scalar(
+            area.connection,
+            f"SELECT count(*) FROM (SELECT arg_max(_op, _batch_id) AS _op FROM {area.landing} "
+            "GROUP BY _record_id) WHERE _op <> 'delete'",
+        )
+    )
     if vanishing > present * area.stream.max_deleted_share:
         raise TooManyDeletions(
             f"{vanishing} of {present} rows vanished at once, more than "
@@ -222,14 +306,15 @@ def _write_landing(area: Staging, account: Account) -> None:
     )
 
 
-def _write_quarantine(area: Staging, account: Account) -> None:
+def _write_quarantine(area: Staging, account: Account, reach: Reach) -> None:
     """Open an entry for every newly broken row; close those that no longer come so."""
     connection = area.connection
     here = f"source = '{account.source}' AND stream = '{account.stream}' AND state = 'open'"
     connection.execute(
         f"""
         CREATE TEMP TABLE open_entry AS
-        SELECT quarantine_id, source_record_id AS _record_id, row_hash AS _row_hash, rules, origin
+        SELECT quarantine_id, source_record_id AS _record_id, row_hash AS _row_hash, rules, origin,
+            row_as_sent
         FROM lake.quarantine.row WHERE {here}
         """
     )
@@ -237,12 +322,14 @@ def _write_quarantine(area: Staging, account: Account) -> None:
         "SELECT quarantine_id FROM open_entry JOIN verdict USING (_record_id, _row_hash, rules) "
         "WHERE verdict.home = 'quarantined'"
     )
-    scope = (
-        "TRUE"
-        if area.stream.strategy == "snapshot"
-        else "(origin IN (SELECT DISTINCT _origin FROM verdict) "
-        "OR _record_id IN (SELECT _record_id FROM verdict))"
-    )
+    sent_key = [f"json_extract_string(row_as_sent, '$.{part}')" for part in area.stream.key]
+    came = "_record_id IN (SELECT _record_id FROM verdict)"
+    scope = {
+        "all": "TRUE",
+        "buckets": f"({came} OR {key_bucket(sent_key, reach.bits)} IN (FROM asked))",
+        "files": f"({came} OR origin IN (SELECT DISTINCT _origin FROM verdict))",
+        "none": came,
+    }[reach.scope]
     if _scalar(
         connection,
         f"SELECT count(*) FROM open_entry WHERE quarantine_id NOT IN ({still}) AND {scope}",
@@ -309,14 +396,16 @@ def apply_batch(
         f"""
         CREATE OR REPLACE TEMP TABLE changed_record AS
         SELECT _record_id, _op FROM {landing} WHERE _batch_id = {batch_id};
-        CREATE OR REPLACE TEMP TABLE changed_row AS
+        CREATE OR REPLACE TEMP TABLE held_row AS SELECT * FROM {landing} LIMIT 0;
+        CREATE OR REPLACE TEMP VIEW changed_row AS
         SELECT * FROM {landing} WHERE _batch_id = {batch_id} AND _op IN ('insert', 'update')
+        UNION ALL FROM held_row
         """
     )
     if _scalar(connection, "SELECT count(*) FROM changed_record WHERE _op = 'hold'"):
         connection.execute(
             f"""
-            INSERT INTO changed_row
+            INSERT INTO held_row
             SELECT * REPLACE (list_append(_flags, '{HELD}') AS _flags) FROM {landing}
             WHERE _batch_id < {batch_id} AND _op IN ('insert', 'update')
                 AND _record_id IN (SELECT _record_id FROM changed_record WHERE _op = 'hold')
@@ -366,14 +455,14 @@ def _merge(
     )
     # A first load has nothing to compare with; so does a stream of new records only.
     new_only = not _scalar(connection, "SELECT count(*) FROM current")
+    opening = "fresh" if new_only else "opening"
+    if not new_only:
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE opening AS "
+            f"SELECT {own} FROM fresh EXCEPT ALL SELECT {own} FROM current"
+        )
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE opening AS
-        {
-            f"SELECT {own} FROM fresh"
-            if new_only
-            else f"SELECT {own} FROM fresh EXCEPT ALL SELECT {own} FROM current"
-        };
         CREATE OR REPLACE TEMP TABLE closing AS
         SELECT {", ".join(f'"{part}"' for part in table.key)},
             CASE WHEN source_record_id IN
@@ -384,7 +473,7 @@ def _merge(
     )
     conformed, opened, closed = (
         int(_scalar(connection, f"SELECT count(*) FROM {name}"))
-        for name in ("fresh", "opening", "closing")
+        for name in ("fresh", opening, "closing")
     )
     if closed:
         connection.execute(
@@ -404,7 +493,7 @@ def _merge(
             INSERT INTO {full}
             SELECT {own}, '{identity[0]}', '{identity[1]}', {batch_id}, DATE '{night}',
                 NULL, NULL, NULL
-            FROM opening
+            FROM {opening}
             """
         )
     held, keys = connection.execute(
@@ -435,7 +524,7 @@ HOMES = """
     WITH landed AS (
         SELECT _record_id, arg_max(_op, _batch_id) AS _op, max(_batch_id) AS _batch_id,
             arg_max(_row_hash, _batch_id) AS _row_hash, arg_max(_flags, _batch_id) AS _flags
-        FROM {landing} GROUP BY _record_id),
+        FROM {landing} SEMI JOIN verdict USING (_record_id) GROUP BY _record_id),
     entry AS (
         SELECT DISTINCT source_record_id AS _record_id, row_hash AS _row_hash, rules
         FROM lake.quarantine.row
@@ -531,6 +620,37 @@ def _write_files(
     account.files_failed = sum(f.outcome == "failed" for f in files)
     if rows:
         connection.executemany("INSERT INTO lake.ops.file VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def _write_sums(connection: duckdb.DuckDBPyConnection, account: Account, reach: Reach) -> None:
+    """The source's sums, for the next comparison."""
+    if reach.sums is None:
+        return
+    here = f"source = '{account.source}' AND stream = '{account.stream}'"
+    if reach.scope == "all":
+        connection.execute(f"DELETE FROM lake.ops.checksum WHERE {here}")
+    elif reach.buckets:
+        connection.execute(f"DELETE FROM lake.ops.checksum WHERE {here} AND bucket IN (FROM asked)")
+    connection.register("sums", reach.sums)
+    connection.execute(
+        "INSERT INTO lake.ops.checksum SELECT ?, ?, ?, ?, bucket, rows, sum FROM sums "
+        "ORDER BY bucket",
+        [account.source, account.stream, reach.shape, reach.bits],
+    )
+    connection.unregister("sums")
+
+
+def write_interval(
+    connection: duckdb.DuckDBPyConnection,
+    account: Account,
+    interval: tuple[datetime | None, datetime] | None,
+) -> None:
+    """What stretch of its cursor the batch covered, or failed to."""
+    if interval:
+        connection.execute(
+            "INSERT INTO lake.ops.interval VALUES (?, ?, ?, ?, ?, ?)",
+            [account.source, account.stream, *interval, account.batch_id, account.outcome],
+        )
 
 
 def write_account(connection: duckdb.DuckDBPyConnection, account: Account) -> None:

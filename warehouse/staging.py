@@ -1,8 +1,9 @@
-"""The staging area of one batch: a DuckDB file outside the lake, gone when the batch ends.
+"""The staging area of one batch: outside the lake, gone when the batch ends.
 
-Tables: `raw` (as read), `staged` (surrogates, and which rows are duplicates), `typed` (values by
-declaration, as far as rules need them), `broken` (row × rule), `verdict` (row → its home). The lake
-is attached for reading; only `warehouse.load` writes to it.
+Rows as read go to one Parquet file, seen through the view `raw`; `typed`, values by declaration as
+far as rules need them, is a file too. What follows from them is narrow and stays in memory (or
+spills): `staged` (surrogates, and which rows are duplicates), `broken` (row × rule), `verdict`
+(row → its home). The lake is attached for reading; only `warehouse.load` writes to it.
 """
 
 import fcntl
@@ -23,12 +24,13 @@ from common.definition import Source, Stream
 from common.errors import Imbalance
 from common.settings import Settings
 from warehouse.catalog import attach, open_duckdb
-from warehouse.erase import forget_erased
+from warehouse.erase import forgotten
 from warehouse.tables import landing_name
 
 EXACT_DUPLICATE = "exact_duplicate"
 ERASED = "erased_on_request"
 LOCK = "in-use"
+ORIGIN = "muara_origin"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Staging:
     connection: duckdb.DuckDBPyConnection
     source: Source
     stream: Stream
+    raw_file: Path
 
     @property
     def where(self) -> str:
@@ -56,12 +59,10 @@ def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Stag
     folder = Path(tempfile.mkdtemp(prefix=f"{source.name}.{stream.name}.", dir=root))
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        connection = open_duckdb(settings, folder / "batch.duckdb", spill=folder / "spill")
+        connection = open_duckdb(settings, spill=folder / "spill")
         try:
             attach(connection, settings)
-            columns = ", ".join(f'"{name}" VARCHAR' for name in stream.names)
-            connection.execute(f"CREATE TABLE raw (_row BIGINT, _origin VARCHAR, {columns})")
-            yield Staging(connection, source, stream)
+            yield Staging(connection, source, stream, folder / "raw.parquet")
         finally:
             connection.close()
             shutil.rmtree(folder, ignore_errors=True)
@@ -76,20 +77,44 @@ def clear_abandoned(settings: Settings) -> None:
 
 
 def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) -> None:
-    """Fill `raw` from batches with source column names; every value as its text."""
+    """Write the batches (text columns under the source's names) to the file behind `raw`.
+
+    An error of the reader comes out as it went in.
+    """
+    sent = list(area.stream.columns)
+    schema = pa.schema([(name, pa.string()) for name in (*sent, ORIGIN)])
+    failures: list[BaseException] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for rows, origin in pieces:
+                origins = pa.repeat(pa.scalar(origin, pa.string()), rows.num_rows)
+                columns = [*(rows.column(name) for name in sent), origins]
+                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+        except BaseException as error:
+            failures.append(error)
+            raise
+
     chosen = ", ".join(
-        f'CAST("{sent}" AS VARCHAR) AS "{column.name}"'
-        for sent, column in area.stream.columns.items()
+        f'"{name}" AS "{column.name}"' for name, column in area.stream.columns.items()
     )
-    count = 0
-    for rows, origin in pieces:
-        area.connection.register("piece", pa.Table.from_batches([rows]))
+    area.connection.register("pieces", pa.RecordBatchReader.from_batches(schema, batches()))
+    try:
         area.connection.execute(
-            f"INSERT INTO raw SELECT {count} + row_number() OVER () , ?, {chosen} FROM piece",
-            [origin],
+            f'COPY (SELECT row_number() OVER () AS _row, "{ORIGIN}" AS _origin, {chosen} '
+            f"FROM pieces) TO '{area.raw_file}' (FORMAT parquet, COMPRESSION lz4)"
         )
-        area.connection.unregister("piece")
-        count += rows.num_rows
+    except duckdb.Error:
+        if failures:
+            raise failures[0] from None
+        raise
+    finally:
+        area.connection.unregister("pieces")
+    values = ", ".join(f'{value} AS "{name}"' for name, value in
+                       forgotten(area.connection, area.stream.names).items())  # fmt: skip
+    area.connection.execute(
+        f"CREATE VIEW raw AS SELECT _row, _origin, {values} FROM read_parquet('{area.raw_file}')"
+    )
 
 
 def judge_duplicates(area: Staging) -> None:
@@ -98,7 +123,6 @@ def judge_duplicates(area: Staging) -> None:
 
     A row without a complete key gets its row hash as surrogate.
     """
-    forget_erased(area.connection, area.stream.names)
     text = " || ".join(
         f"coalesce(length(\"{name}\") || ':' || \"{name}\", '-')"
         for name in sorted(area.stream.names)
@@ -132,14 +156,18 @@ def judge_duplicates(area: Staging) -> None:
 def type_rows(
     area: Staging, typed: Callable[[ir.Table], ir.Table], is_needed: Callable[[str], bool]
 ) -> None:
-    """Make the table `typed`: the rows that are not excluded, with the needed typed columns."""
+    """Make `typed`: the rows that are not excluded, with the needed typed columns."""
     backend = ibis.duckdb.from_connection(area.connection)
     staged = backend.table("staged")
     rows = staged.filter(staged["_excluded"].isnull()).drop("_origin")
     expression = typed(rows.inner_join(backend.table("raw"), "_row"))
     names = [name for name in expression.columns if name.startswith("_") or is_needed(name)]
     query = ibis.to_sql(expression.select(*names), dialect="duckdb")
-    area.connection.execute(f"CREATE TABLE typed AS {query}")
+    file = area.raw_file.with_name("typed.parquet")
+    area.connection.execute(
+        f"COPY ({query}) TO '{file}' (FORMAT parquet, COMPRESSION lz4);"
+        f"CREATE VIEW typed AS FROM read_parquet('{file}')"
+    )
 
 
 def check_arrival(area: Staging, extracted: int, announced: int | None) -> None:

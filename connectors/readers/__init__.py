@@ -7,11 +7,11 @@ independently of what is staged later.
 from collections.abc import Iterator
 
 from connectors.readers import files, rest, sql
-from connectors.readers.pull import FileOutcome, Piece, Pull
+from connectors.readers.pull import FileOutcome, Interval, Piece, Progress, Pull, Sums
 
 READERS = {"sql": sql.read, "rest": rest.read, "files": files.read}
 
-__all__ = ["FileOutcome", "Piece", "Pull", "read"]
+__all__ = ["FileOutcome", "Interval", "Piece", "Progress", "Pull", "Sums", "read"]
 
 
 def read(pull: Pull) -> Iterator[Piece]:

@@ -32,11 +32,12 @@ def read(pull: Pull) -> Iterator[Piece]:
             where=pull.where,
             next_step=f"check the path of connection {pull.stream.connection} and its mount.",
         )
+    pull.scope = "files"
     for path in sorted(folder.glob(pull.access(FilesAccess).pattern)):
         origin = path.relative_to(folder).as_posix()
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        if (origin, digest) in pull.known_files:
+        if (origin, digest) in pull.progress.files:
             pull.files.append(FileOutcome(origin, digest, len(content), "known"))
             continue
         try:

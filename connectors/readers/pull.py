@@ -1,8 +1,9 @@
-"""One reading of a stream, and what it leaves behind."""
+"""One reading of a stream: what is known beforehand, and what it leaves behind."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import pyarrow as pa
 
@@ -15,7 +16,8 @@ A = TypeVar("A", SqlAccess, RestAccess, FilesAccess)
 
 @dataclass(frozen=True)
 class Piece:
-    """Some rows as the source sent them (source column names) and their file of origin."""
+    """Some rows as the source sent them, all columns text under the source's names, and their
+    file of origin."""
 
     rows: pa.RecordBatch
     origin: str | None = None
@@ -33,22 +35,66 @@ class FileOutcome:
     kept_at: Path | None = None
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A stretch of a cursor's values: from `low` (None: the beginning) up to, without, `high`."""
+
+    low: datetime | None
+    high: datetime
+
+    def __str__(self) -> str:
+        return f"{self.low or 'the beginning'} to {self.high}"
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A source's row-hash sums per bucket of keys.
+
+    `table` has bucket (int64, the leading `bits` of the key's hash), rows (int64), sum (text of an
+    integer). `shape` tells which columns were summed and how: other shapes cannot be compared.
+    """
+
+    bits: int
+    shape: str
+    table: pa.Table
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What earlier batches of the stream covered.
+
+    `files`: (origin, SHA-256) that were loaded. `covered_until`: up to where a cursor is covered
+    without a gap. `asked`: the one interval to read instead (a backfill). `sums`: the source's sums
+    when they were last taken.
+    """
+
+    files: frozenset[tuple[str, str]] = frozenset()
+    covered_until: datetime | None = None
+    asked: Interval | None = None
+    sums: Sums | None = None
+
+
 @dataclass
 class Pull:
     """One reading of a stream: iterate `readers.read(pull)` once, then ask what was read.
 
-    `extracted` is the reader's own count; `announced` is the source's count of its rows in the
-    same read-only transaction, where it can give one.
+    `extracted` is the reader's own count; `announced` is the source's count of the same rows in the
+    same snapshot, where it can give one. `scope` says of which records absence means deletion:
+    `all` of the stream, those of the `files` read, those in `buckets`, or `none`.
     """
 
     source: Source
     stream: Stream
     url: str
     settings: Settings
-    known_files: frozenset[tuple[str, str]] = frozenset()
+    progress: Progress = field(default_factory=Progress)
     extracted: int = 0
     announced: int | None = None
     files: list[FileOutcome] = field(default_factory=list)
+    scope: Literal["all", "files", "buckets", "none"] = "all"
+    interval: Interval | None = None
+    buckets: list[int] = field(default_factory=list)
+    sums: Sums | None = None
 
     def access(self, kind: type[A]) -> A:
         """The stream's way of access, which the reader's dispatch made sure is of this kind."""

@@ -27,8 +27,7 @@ def refused(cameras, message):
 
 
 def test_a_reader_that_drops_one_row(cameras, monkeypatch):
-    original = sql._to_arrow
-    monkeypatch.setattr(sql, "_to_arrow", lambda columns, rows: original(columns, rows[1:]))
+    monkeypatch.setattr(sql, "_sent", lambda rows: rows.slice(1))
     refused(cameras, "the reader counted 30 rows, 29 were staged")
 
 
@@ -78,5 +77,5 @@ def test_a_conform_that_doubles_a_key(cameras, monkeypatch):
 
 def test_a_write_that_loses_a_quarantined_row(cameras, monkeypatch):
     cameras.hold(*(monitor(number) for number in range(1, 30)), monitor(30, function="Rusak"))
-    monkeypatch.setattr(load, "_write_quarantine", lambda area, account: None)
+    monkeypatch.setattr(load, "_write_quarantine", lambda *_: None)
     refused(cameras, "rows without exactly one home: 30")

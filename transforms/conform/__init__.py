@@ -4,6 +4,8 @@
 columns of the definition, each also as `<name>_sent`, with `source_record_id`, `flags` and
 `_origin`; `table("ref.region")` gives a reference table. What comes out depends on the row and the
 reference tables only, never on other streams: links between records are keyed surrogates.
+
+A stream that no module names is landing-only: checked, landed and counted, but in no core table.
 """
 
 from importlib import import_module
@@ -16,16 +18,31 @@ from common.definition import Source
 from common.errors import DefinitionError
 
 
+def landing_only(rows: ir.Table, table) -> dict[str, ir.Table]:
+    """Joins no core table."""
+    return {}
+
+
 def conform_of(source: Source, stream: str):
-    """The function that conforms this stream. Raises DefinitionError when there is none."""
+    """The function that conforms this stream; `landing_only` when no module names it.
+
+    A module that is there but cannot be imported raises what it raises. Raises DefinitionError
+    when STREAMS names a stream that the definition does not have.
+    """
+    name = f"transforms.conform.{source.name}"
     try:
-        return import_module(f"transforms.conform.{source.name}").STREAMS[stream]
-    except (ModuleNotFoundError, KeyError):
+        streams = import_module(name).STREAMS
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return landing_only
+    if strangers := sorted(set(streams) - {one.name for one in source.streams}):
         raise DefinitionError(
-            "nothing says what its rows become in core",
-            where=f"{source.name}.{stream}",
-            next_step=f"write transforms/conform/{source.name}.py with STREAMS[{stream!r}].",
-        ) from None
+            f"STREAMS names unknown stream(s): {', '.join(strangers)}",
+            where=f"transforms/conform/{source.name}.py",
+            next_step=f"streams of {source.name}: {', '.join(one.name for one in source.streams)}.",
+        )
+    return streams.get(stream, landing_only)
 
 
 @ibis.udf.scalar.builtin

@@ -1,0 +1,273 @@
+"""Any database SQLAlchemy speaks: one read-only, snapshot-consistent pass in bounded batches."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from common import clock
+from common.definition import SqlAccess
+from common.errors import (
+    SourceDenied,
+    SourceError,
+    SourceMalformed,
+    SourceShapeChanged,
+    SourceUnavailable,
+)
+from connectors.readers.pull import Interval, Piece, Pull, Sums, require_columns
+from connectors.readers.sql import buckets
+from connectors.readers.sql.dialect import SourceColumn, Sqlite, dialect_of
+from connectors.readers.sql.routes import DRIVER_ERRORS, Route, route_of, taken_count
+
+DENIED = ("password", "access denied", "permission denied", "authentication", "not authorized")
+GONE = ("no such table", "no such column", "doesn't exist", "does not exist", "unknown column")
+SLOW = ("statement timeout", "max_statement_time", "maximum statement execution time")
+
+
+def read(pull: Pull) -> Iterator[Piece]:
+    """Yields the declared columns of the stream's table as text, `settings.batch_rows` at a time,
+    as far as the stream's strategy needs them.
+
+    Raises SourceUnavailable, SourceDenied, SourceShapeChanged or SourceMalformed; the database's
+    own message stays out of ours, for it may quote a row or a password.
+    """
+    with _session(pull) as table:
+        condition: str | None
+        match pull.stream.strategy:
+            case "cursor":
+                condition = _since(pull, table)
+            case "checksum":
+                condition = _changed_buckets(pull, table)
+            case _:
+                condition = ""
+        if condition is not None:
+            yield from _rows(pull, table, condition)
+
+
+class _Table:
+    """The stream's table in an open session."""
+
+    def __init__(self, pull: Pull, connection: sa.Connection) -> None:
+        access = pull.access(SqlAccess)
+        self.dialect = dialect_of(connection.dialect)
+        self.route: Route = route_of(connection, self.dialect, pull.settings.batch_rows)
+        self.connection = connection
+        declared = sa.inspect(connection).get_columns(access.table)
+        found = {one["name"]: SourceColumn(one["name"], one["type"]) for one in declared}
+        require_columns(pull, list(found))
+        self.columns = [found[name] for name in pull.stream.columns]
+        ours = {column.name: sent for sent, column in pull.stream.columns.items()}
+        self.key = [found[ours[part]] for part in pull.stream.key]
+        self.name = self.dialect.quote(access.table)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        return {column.name: self.dialect.as_text(column) for column in self.columns}
+
+    def scalar(self, statement: str) -> Any:
+        options = self.connection.execution_options(no_parameters=True)
+        return options.exec_driver_sql(statement).scalar_one()
+
+
+def _rows(pull: Pull, table: _Table, condition: str) -> Iterator[Piece]:
+    pull.announced, batches = table.route.counted(table.texts, f"{table.name}{condition}")
+    started = time.monotonic()
+    for batch in batches:
+        rows, count = taken_count(batch)
+        if count is not None:
+            pull.announced = count
+        pull.extracted += rows.num_rows
+        yield Piece(_sent(rows))
+        if pull.source.rows_per_second:
+            time.sleep(
+                max(0, started + pull.extracted / pull.source.rows_per_second - time.monotonic())
+            )
+
+
+def _sent(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The place where every row of every route passes; what is counted is what is yielded."""
+    return rows
+
+
+def _since(pull: Pull, table: _Table) -> str:
+    """The condition of a cursor: from where it is covered, less the overlap; rows without a value
+    every time. What lies in the future (a clock that jumped) is read until it has passed."""
+    rule = pull.stream.cursor
+    assert rule is not None
+    pull.scope = "none"
+    column = next(one for one in table.columns if one.name == rule.column)
+    name, literal = table.dialect.quote(rule.column), table.dialect.literal
+    if pull.progress.asked:
+        pull.interval = pull.progress.asked
+        low, high = pull.interval.low, pull.interval.high
+        bounds = [f"{name} < {literal(_moment(high))}"]
+        if low:
+            bounds.append(f"{name} >= {literal(_moment(low))}")
+        return f" WHERE {' AND '.join(bounds)}"
+    covered = pull.progress.covered_until
+    low = covered and covered - timedelta(minutes=rule.overlap_minutes)
+    pull.interval = Interval(low, _now(pull, table, column))
+    if not low:
+        return ""
+    return f" WHERE {name} >= {literal(_moment(low))} OR {name} IS NULL"
+
+
+def _now(pull: Pull, table: _Table, cursor: SourceColumn) -> datetime:
+    """The source's clock; the start of the night's day where it has none or the city's date is not
+    the machine's (then stamps and clock would not belong together)."""
+    midnight = datetime.combine(clock.today(pull.settings), datetime.min.time())
+    asking = table.dialect.now(cursor)
+    if asking is None or clock.is_set(pull.settings):
+        return midnight
+    return datetime.fromisoformat(str(table.scalar(f"SELECT {asking}")))
+
+
+def _moment(at: datetime) -> str:
+    return at.isoformat(sep=" ", timespec="seconds")
+
+
+def _changed_buckets(pull: Pull, table: _Table) -> str | None:
+    """The condition that leaves the rows of changed buckets; '' for all, None for none at all."""
+    dialect = table.dialect
+    if not dialect.has_checksums:
+        raise SourceShapeChanged(
+            f"strategy `checksum` does not know the database {table.connection.dialect.name}",
+            where=pull.where,
+            next_step="use `snapshot` in source.yml.",
+        )
+    bucket = dialect.bucket(dialect.key_text(table.key))
+    text = dialect.joined(table.columns)
+    shape = f"{dialect.name}: {bucket} {text}"
+
+    def ask(bits: int, within: list[int] | None, wide_bits: int) -> pa.Table:
+        condition = (
+            "" if within is None else f" WHERE {_among(dialect.shifted(bucket, wide_bits), within)}"
+        )
+        sums = table.route.fetch(
+            {
+                "bucket": f"CAST(bucket AS {CHARACTERS[dialect.name]})",
+                "rows": f"CAST(count(*) AS {CHARACTERS[dialect.name]})",
+                "sum": f"CAST(sum(hash) AS {CHARACTERS[dialect.name]})",
+            },
+            f"(SELECT {dialect.shifted(bucket, bits)} AS bucket, {dialect.row_hash(text)} AS hash "
+            f"FROM {table.name}{condition}) AS hashed GROUP BY bucket",
+        )
+        names = buckets.SCHEMA.names
+        empty = pa.schema([(name, pa.string()) for name in names])
+        return pa.Table.from_batches(list(sums), empty).cast(buckets.SCHEMA)
+
+    before = pull.progress.sums
+    comparison = buckets.compare(before, ask) if before and before.shape == shape else None
+    if before is None or comparison is None or comparison.outgrown:
+        bits = buckets.bits_for(int(table.scalar(f"SELECT count(*) FROM {table.name}")))
+        pull.sums = Sums(bits, shape, ask(bits, None, bits))
+        return ""
+    pull.scope, pull.buckets = "buckets", comparison.changed
+    pull.sums = Sums(before.bits, shape, comparison.sums)
+    if not comparison.changed:
+        return None
+    return f" WHERE {_among(dialect.shifted(bucket, before.bits), comparison.changed)}"
+
+
+CHARACTERS = {"postgresql": "text", "mysql": "CHAR", "sqlite": "TEXT"}
+
+
+def _among(number: str, values: list[int]) -> str:
+    return f"{number} IN ({', '.join(map(str, values))})"
+
+
+@contextmanager
+def _session(pull: Pull) -> Iterator[_Table]:
+    """A guest's session on the stream's table; every error of the database in our words."""
+    _require_file(pull)
+    engine = sa.create_engine(
+        pull.url, connect_args=_connect_arguments(pull), poolclass=sa.NullPool
+    )
+    limit = pull.source.statement_timeout_seconds or pull.settings.statement_timeout_seconds
+    try:
+        with engine.connect() as connection:
+            connection.info["seconds"] = limit
+            if isinstance(dialect := dialect_of(connection.dialect), Sqlite):
+                connection.connection.create_function(
+                    "muara_hash", 2, dialect.hash_of, deterministic=True
+                )
+            options = connection.execution_options(no_parameters=True)
+            for statement in dialect.guest(limit):
+                options.exec_driver_sql(statement)
+            yield _Table(pull, connection)
+    except exc.NoSuchTableError:
+        raise SourceShapeChanged(
+            f"table {pull.access(SqlAccess).table} is gone",
+            where=pull.where,
+            next_step="ask the owner where it went and correct `table` in source.yml.",
+        ) from None
+    except pa.ArrowException:
+        raise SourceMalformed(
+            "the database sent text that is not valid UTF-8, or a row of more than 8 MB",
+            where=pull.where,
+            next_step="ask the owner in which encoding the table really is.",
+        ) from None
+    except DRIVER_ERRORS as error:
+        raise _translated(pull, error, limit) from None
+    finally:
+        engine.dispose()
+
+
+def _require_file(pull: Pull) -> None:
+    """SQLite would create a missing database; a guest does not."""
+    url = sa.make_url(pull.url)
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise SourceUnavailable(
+            "the database file is not there",
+            where=pull.where,
+            next_step=f"check the path of connection {pull.stream.connection}.",
+        )
+
+
+def _connect_arguments(pull: Pull) -> dict[str, Any]:
+    seconds = pull.settings.connect_timeout_seconds
+    match sa.make_url(pull.url).get_backend_name():
+        case "sqlite":
+            return {"timeout": seconds}
+        case "postgresql":
+            return {"connect_timeout": seconds, "client_encoding": "utf8"}
+        case "mysql" | "mariadb":
+            return {"connect_timeout": seconds, "charset": "utf8mb4"}
+        case _:
+            return {}
+
+
+def _translated(pull: Pull, error: Exception, seconds: int) -> SourceError:
+    cause = getattr(error, "orig", None) or error
+    text = str(cause).lower()
+    if any(sign in text for sign in DENIED):
+        return SourceDenied(
+            "the database refuses the user or password",
+            where=pull.where,
+            next_step=f"check connection {pull.stream.connection} with the owner.",
+        )
+    if any(sign in text for sign in GONE):
+        return SourceShapeChanged(
+            f"table {pull.access(SqlAccess).table} or one of its columns is gone",
+            where=pull.where,
+            next_step="ask the owner what changed and correct source.yml.",
+        )
+    if any(sign in text for sign in SLOW):
+        return SourceUnavailable(
+            f"a question took the database longer than {seconds} s",
+            where=pull.where,
+            next_step="ask the owner for a quieter hour, or set `statement_timeout_seconds` "
+            "in source.yml.",
+        )
+    return SourceUnavailable(
+        f"the database does not answer ({type(cause).__name__})",
+        where=pull.where,
+        next_step=f"check that the server of connection {pull.stream.connection} is up; the "
+        "next run tries again.",
+    )

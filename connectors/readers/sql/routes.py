@@ -1,0 +1,184 @@
+"""How rows travel from a database into Arrow batches of text: the fastest well-kept way for each.
+
+PostgreSQL: its own COPY, parsed by Arrow, on the session's connection and so in its snapshot.
+MariaDB and MySQL: ConnectorX (a Rust reader); one statement is one snapshot there, and it carries
+its own count. Everything else, and any connection with TLS options of its own: the driver's cursor.
+All of them send the same SQL (see dialect.py), so they give the same texts.
+"""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from pyarrow import csv
+from sqlalchemy import exc
+
+from connectors.readers.sql.dialect import Dialect, Mariadb, Postgresql
+
+COPY_BLOCK = 8 << 20
+"""Bytes Arrow parses at a time; a single row must fit."""
+COUNT = "muara_count"
+
+
+class RouteBroken(Exception):
+    """A route failed; carries the server's text, which may quote a row: never show it."""
+
+
+class Route:
+    """The driver's own cursor, a bounded number of rows at a time."""
+
+    def __init__(self, connection: sa.Connection, dialect: Dialect, batch_rows: int) -> None:
+        self.connection, self.dialect, self.batch_rows = connection, dialect, batch_rows
+
+    def counted(self, columns: dict[str, str], source: str) -> tuple[int | None, Iterator]:
+        """How many rows `SELECT … FROM source` has, and its batches.
+
+        `columns` is name → SQL of a text; `source` is a table with its condition. The count is the
+        database's own, taken in the same snapshot; None where it comes with the rows (`COUNT`).
+        """
+        count = self._scalar(f"SELECT count(*) FROM {source}")
+        return int(count), self.fetch(columns, source)
+
+    def fetch(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
+        """The batches alone."""
+        result = self.connection.execution_options(
+            stream_results=True, max_row_buffer=self.batch_rows, no_parameters=True
+        ).exec_driver_sql(self._select(columns, source))
+        while rows := result.fetchmany(self.batch_rows):
+            yield pa.RecordBatch.from_arrays(
+                [_texts(values) for values in zip(*rows, strict=True)], names=list(columns)
+            )
+
+    def _select(self, columns: dict[str, str], source: str) -> str:
+        quote = self.dialect.quote
+        chosen = ", ".join(f"{text} AS {quote(name)}" for name, text in columns.items())
+        return f"SELECT {chosen} FROM {source}"
+
+    def _scalar(self, statement: str) -> Any:
+        options = self.connection.execution_options(no_parameters=True)
+        return options.exec_driver_sql(statement).scalar_one()
+
+
+class PostgresCopy(Route):
+    """COPY … TO STDOUT on the session's own connection."""
+
+    def fetch(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
+        import psycopg
+
+        driver = self.connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        try:
+            statement = f"COPY ({self._select(columns, source)}) TO STDOUT (FORMAT csv)"
+            with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
+                stream = _Stream(copy)
+                if stream.is_empty:
+                    return
+                yield from csv.open_csv(
+                    stream,
+                    read_options=csv.ReadOptions(column_names=list(columns), block_size=COPY_BLOCK),
+                    parse_options=csv.ParseOptions(newlines_in_values=True),
+                    convert_options=csv.ConvertOptions(
+                        column_types=dict.fromkeys(columns, pa.string()),
+                        strings_can_be_null=True,
+                        null_values=[""],
+                        quoted_strings_can_be_null=False,
+                    ),
+                )
+        except psycopg.Error as error:
+            raise RouteBroken(str(error)) from None
+
+
+class _Stream(io.RawIOBase):
+    """The pieces of a COPY as a file that can be read."""
+
+    def __init__(self, copy) -> None:
+        self.pieces = iter(copy)
+        self.held = memoryview(bytes(next(self.pieces, b"")))
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.held
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        filled = 0
+        while filled < len(buffer):
+            if not self.held:
+                self.held = memoryview(bytes(next(self.pieces, b"")))
+                if not self.held:
+                    break
+            taken = self.held[: len(buffer) - filled]
+            buffer[filled : filled + len(taken)] = taken
+            self.held = self.held[len(taken) :]
+            filled += len(taken)
+        return filled
+
+
+class Connectorx(Route):
+    """A connection of its own: the statement is its snapshot and counts itself."""
+
+    def counted(self, columns: dict[str, str], source: str) -> tuple[int | None, Iterator]:
+        count = f"CAST((SELECT count(*) FROM {source}) AS CHAR)"
+        return None, self.fetch({**columns, COUNT: count}, source)
+
+    def fetch(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
+        import connectorx
+
+        assert isinstance(self.dialect, Mariadb)
+        url = self.connection.engine.url.set(drivername="mysql", query={})
+        limit = self.connection.info["seconds"]
+        try:
+            yield from connectorx.read_sql(
+                url.render_as_string(hide_password=False),
+                self._select(columns, source),
+                return_type="arrow_stream",
+                protocol="text",
+                batch_size=self.batch_rows,
+                pre_execution_query=[
+                    *self.dialect.limits(limit),
+                    "SET SESSION TRANSACTION READ ONLY",
+                ],
+            )
+        except (RuntimeError, OSError, pa.ArrowException) as error:
+            raise RouteBroken(str(error)) from None
+
+
+def route_of(connection: sa.Connection, dialect: Dialect, batch_rows: int) -> Route:
+    """The fastest route this connection can take."""
+    if isinstance(dialect, Postgresql) and connection.dialect.driver == "psycopg":
+        return PostgresCopy(connection, dialect, batch_rows)
+    if isinstance(dialect, Mariadb) and not connection.engine.url.query:
+        return Connectorx(connection, dialect, batch_rows)
+    return Route(connection, dialect, batch_rows)
+
+
+def taken_count(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int | None]:
+    """The batch without the count that came with it, and the count."""
+    if COUNT not in batch.schema.names or not batch.num_rows:
+        return batch, None
+    count = int(pc.min(batch.column(COUNT)).as_py())
+    return batch.drop_columns([COUNT]), count
+
+
+def _texts(values: tuple) -> pa.Array:
+    """Texts as they are; of a dialect we do not know, Python's own spelling of its values."""
+    try:
+        return pa.array(values, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.array([None if one is None else _spelled(one) for one in values], pa.string())
+
+
+def _spelled(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).hex()
+    return str(value)
+
+
+DRIVER_ERRORS = (exc.DBAPIError, RouteBroken)

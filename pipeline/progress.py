@@ -1,0 +1,79 @@
+"""How far each stream is covered: files by content, cursors by stretches, tables by checksums."""
+
+from datetime import datetime
+
+import duckdb
+
+from common.definition import Source, Stream
+from common.settings import Settings
+from connectors.readers import Interval, Progress, Sums
+from warehouse.catalog import reading
+
+
+def progress_of(
+    settings: Settings, source: Source, stream: Stream, asked: Interval | None = None
+) -> Progress:
+    """What a reader must know of earlier batches. Raises WarehouseFault without a warehouse."""
+    if stream.strategy == "snapshot":
+        return Progress()
+    with reading(settings) as connection:
+        match stream.strategy:
+            case "files":
+                return Progress(files=_files(connection, source, stream))
+            case "cursor":
+                return Progress(
+                    covered_until=covered_until(intervals(connection, source, stream)), asked=asked
+                )
+            case _:
+                return Progress(sums=_sums(connection, source, stream))
+
+
+def _files(
+    connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream
+) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        connection.execute(
+            "SELECT origin, sha256 FROM lake.ops.file "
+            "WHERE source = ? AND stream = ? AND outcome = 'loaded'",
+            [source.name, stream.name],
+        ).fetchall()
+    )
+
+
+def intervals(
+    connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream
+) -> list[tuple[datetime | None, datetime]]:
+    """The stretches that were loaded, by where they begin."""
+    return connection.execute(
+        "SELECT low_at, high_at FROM lake.ops.interval WHERE source = ? AND stream = ? "
+        "AND outcome = 'loaded' ORDER BY low_at NULLS FIRST, high_at",
+        [source.name, stream.name],
+    ).fetchall()
+
+
+def covered_until(loaded: list[tuple[datetime | None, datetime]]) -> datetime | None:
+    """The end of what is covered from the beginning without a gap; None when nothing is.
+
+    `loaded` is ordered by where stretches begin. It is a union of stretches, never the largest
+    timestamp seen: a failed night is simply read again.
+    """
+    end = None
+    for low, high in loaded:
+        if low is None or (end is not None and low <= end):
+            end = high if end is None else max(end, high)
+    return end
+
+
+def _sums(connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream) -> Sums | None:
+    found = connection.execute(
+        "SELECT any_value(bits), any_value(shape), count(*) FROM lake.ops.checksum "
+        "WHERE source = ? AND stream = ?",
+        [source.name, stream.name],
+    ).fetchone()
+    if not found or not found[2]:
+        return None
+    table = connection.execute(
+        "SELECT bucket, rows, sum FROM lake.ops.checksum WHERE source = ? AND stream = ?",
+        [source.name, stream.name],
+    ).to_arrow_table()
+    return Sums(found[0], found[1], table)
