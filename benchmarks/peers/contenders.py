@@ -211,9 +211,12 @@ def _home(folder: Path) -> dict[str, str]:
     }
 
 
-def imports() -> Command:
-    """What of our time is spent before any work: the same process, importing only."""
-    code = "import muara.cli, pipeline.sync, connectors.readers.sql, great_expectations, ibis"
+def imports(rows: bool) -> Command:
+    """What our process spends before any work: it imports, and nothing else. A night without rows
+    has nothing to validate."""
+    code = "import muara.cli, pipeline.sync, warehouse.reference, connectorx, ibis, pandas, psycopg"
+    if rows:
+        code += ", great_expectations, expectations.engine"
     return Command([sys.executable, "-c", code], {"PYTHONPATH": str(ROOT)})
 
 
