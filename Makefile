@@ -8,7 +8,7 @@ SEED ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/run.done: requirements/run.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -61,6 +61,9 @@ fast: $(VENV)/dev.done  ## unit, spec and property tests only
 bench: setup  ## build, stages and the whole night, as a table
 	$(BIN)/python benchmarks/night.py
 
+bench-peers: servers  ## loads and nights beside other tools, on private PostgreSQL and MariaDB
+	$(BIN)/python -m benchmarks.peers --json var/bench/peers.json
+
 lock: $(VENV)/run.done  ## resolve requirements again
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 requirements/run.in -o requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
@@ -68,4 +71,8 @@ lock: $(VENV)/run.done  ## resolve requirements again
 clean:  ## forget the sample city and its warehouse
 	rm -rf var
 
+<<<<<<< HEAD
 .PHONY: help setup night tomorrow up down check servers test soak fast bench lock clean
+=======
+.PHONY: help setup night tomorrow up down check servers test fast bench bench-peers lock clean
+>>>>>>> wt-peers
