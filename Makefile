@@ -71,8 +71,4 @@ lock: $(VENV)/run.done  ## resolve requirements again
 clean:  ## forget the sample city and its warehouse
 	rm -rf var
 
-<<<<<<< HEAD
-.PHONY: help setup night tomorrow up down check servers test soak fast bench lock clean
-=======
-.PHONY: help setup night tomorrow up down check servers test fast bench bench-peers lock clean
->>>>>>> wt-peers
+.PHONY: help setup night tomorrow up down check servers test soak fast bench bench-peers lock clean
