@@ -123,10 +123,9 @@ def judge_duplicates(area: Staging) -> None:
 
     A row without a complete key gets its row hash as surrogate.
     """
-    text = " || ".join(
-        f"coalesce(length(\"{name}\") || ':' || \"{name}\", '-')"
-        for name in sorted(area.stream.names)
-    )
+    # Unit and record separator: no value of an office's table contains them.
+    values = ", ".join(f'coalesce("{name}", chr(30))' for name in sorted(area.stream.names))
+    text = f"concat_ws(chr(31), {values})"
     key = " || '|' || ".join(f'"{name}"' for name in area.stream.key)
     area.connection.execute(
         f"""

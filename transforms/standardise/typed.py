@@ -34,8 +34,11 @@ NUMBER_WITH_COMMA = r"^-?[0-9]{1,3}(\.[0-9]{3})*(,[0-9]+)?$|^-?[0-9]+(,[0-9]+)?$
 
 def clean(text: ir.StringValue) -> ir.StringValue:
     """Blanks (also U+00A0) at the ends removed, U+00A0 inside made ordinary; '' is NULL."""
-    # Few values need it, and looking is three times cheaper than always rewriting.
-    needs_it = text.contains("\u00a0") | (text.left(1) <= " ") | (text.right(1) <= " ")
+    # Few values need it, and looking is three times cheaper than always rewriting. Whatever sorts
+    # before "!" begins with a blank.
+    needs_it = text.contains("\u00a0") | (text < "!")
+    for blank in " \t\r\n":
+        needs_it = needs_it | text.endswith(blank)
     cleaned = trim_of(text.replace("\u00a0", " "), BLANKS).nullif("")
     return needs_it.ifelse(cleaned, text)
 
@@ -64,7 +67,12 @@ def value(sent: ir.StringValue, column: Column) -> ir.Value:
         case "integer":
             return text.try_cast("int64")
         case "decimal":
-            return _number(text, column).try_cast("decimal(20, 4)")
+            number = _number(text, column)
+            # Up to 18 digits fit a machine word; reading 20 at once is a hundred times slower.
+            return ibis.coalesce(
+                number.try_cast("decimal(18, 4)").cast("decimal(20, 4)"),
+                number.try_cast("decimal(20, 4)"),
+            )
         case "date":
             return _moment(text, column).try_cast("date")
         case "timestamp":
@@ -87,6 +95,9 @@ def _number(text: ir.StringValue, column: Column) -> ir.StringValue:
 def _moment(text: ir.StringValue, column: Column) -> ir.TimestampValue:
     """UTC where the text carries an offset; local wall time where it carries none."""
     if not column.formats:
-        # Our sessions run in UTC, so a text without an offset keeps its wall time.
-        return text.try_cast("timestamp('UTC')").cast("timestamp")
+        # Our sessions run in UTC, so a text without an offset keeps its wall time. Most have none,
+        # and reading them as such is four times cheaper.
+        has_none = (text.length() == 10) | ((text.length() == 19) & (text.substr(16, 1) == ":"))
+        zoned = text.try_cast("timestamp('UTC')").cast("timestamp")
+        return has_none.ifelse(text.try_cast("timestamp"), zoned)
     return ibis.coalesce(*(try_strptime(text, fmt) for fmt in column.formats))
