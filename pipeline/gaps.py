@@ -154,8 +154,8 @@ def _night(
     last = f"last loaded for {loaded}" if loaded else "never loaded"
     if not attempts:
         return Gap(source, stream, "night", last, _next(source, stream))
-    told, _, advice = (message or "").partition(" Next: ")
-    what = f"{last}; {_times(attempts)} since {since}: {code} {told}"
+    told, advice = _told(message or "", f"{source}.{stream}: ")
+    what = f"{last}; {_times(attempts)} since {since}: {code}, {told}"
     return Gap(
         source, stream, "night", what, _next(source, stream, advice), since, attempts, code
     )  # fmt: skip
@@ -234,8 +234,8 @@ def _files(connection: duckdb.DuckDBPyConnection) -> list[Gap]:
 def _file(
     source: str, stream: str, origin: str, since: date, attempts: int, message: str | None
 ) -> Gap:
-    told, _, advice = (message or origin).partition(" Next: ")
-    what = f"{told.removeprefix(f'{source}.{stream} ')}; {_times(attempts)} since {since}"
+    told, advice = _told(message or origin, f"{source}.{stream} ")
+    what = f"{told}; {_times(attempts)} since {since}"
     return Gap(
         source, stream, "file", what, _next(source, stream, advice), since, attempts,
         origin=origin,
@@ -246,9 +246,13 @@ def _times(attempts: int) -> str:
     return f"{attempts} attempt{'' if attempts == 1 else 's'}"
 
 
+def _told(message: str, prefix: str) -> tuple[str, str]:
+    """What happened, without the place that is said already, and what the error advised."""
+    what, _, advice = message.partition(" Next: ")
+    return what.removeprefix(prefix).removesuffix("."), advice
+
+
 def _next(source: str, stream: str, advice: str = "") -> str:
     """What the error advised, then the command that reads it again."""
-    stop = "" if not advice or advice.endswith(".") else "."
-    return f"{advice}{stop} then `muara repair {source} {stream}`" if advice else (
-        f"`muara repair {source} {stream}`"
-    )  # fmt: skip
+    command = f"`muara repair {source} {stream}`"
+    return f"{advice.removesuffix('.')}, then {command}" if advice else command

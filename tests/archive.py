@@ -1,13 +1,21 @@
 """A small archive office for tests: letters in a table with a cursor, scans in a drop folder."""
 
+import atexit
+import shutil
 import sqlite3
+import tempfile
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from functools import cache
 from pathlib import Path
+
+import pytest
 
 from common import log
 from common.definition import load_source
 from common.settings import Settings
 from connectors.readers import Interval
+from muara import cli
 from pipeline.gaps import Repair, gaps, repair
 from pipeline.sync import prepare, sync
 from warehouse.catalog import reading
@@ -45,18 +53,36 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+@cache
+def _empty() -> Path:
+    """Definitions and a prepared warehouse, made once and copied for every test."""
+    folder = Path(tempfile.mkdtemp(prefix="mu-archive-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name, text in (("connectors/archive/source.yml", DEFINITION),
+                       ("expectations/archive.yml", "streams: {}\n")):  # fmt: skip
+        path = folder / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    settings = _settings(folder)
+    prepare(settings, {"archive": load_source(settings, "archive")})
+    return folder
+
+
+def _settings(folder: Path) -> Settings:
+    return Settings(
+        home=folder / "var",
+        today=date(2026, 11, 20),
+        connectors=folder / "connectors",
+        expectations=folder / "expectations",
+    )
+
+
 class Archive:
     """It is the night of 20 November 2026; the source's clock shows its midnight."""
 
     def __init__(self, folder: Path):
-        for name, text in (("connectors/archive/source.yml", DEFINITION),
-                           ("expectations/archive.yml", "streams: {}\n")):  # fmt: skip
-            path = folder / name
-            path.parent.mkdir(parents=True)
-            path.write_text(text)
-        self.settings = Settings(home=folder / "var", today=date(2026, 11, 20),
-                                 connectors=folder / "connectors",
-                                 expectations=folder / "expectations")  # fmt: skip
+        shutil.copytree(_empty(), folder, dirs_exist_ok=True)
+        self.settings = _settings(folder)
         self.source = load_source(self.settings, "archive")
         self.sources = {"archive": self.source}
         self.database, self.drops = folder / "archive.db", folder / "drops"
@@ -64,7 +90,11 @@ class Archive:
         with sqlite3.connect(self.database) as connection:
             connection.execute("CREATE TABLE surat (id PRIMARY KEY, perihal, diubah)")
         log.configure(self.settings)
-        prepare(self.settings, self.sources)
+
+    def with_two_letters(self) -> "Archive":
+        self.write((1, "2026-11-18 10:00:00"), (2, "2026-11-19 10:00:00"))
+        self.sync()
+        return self
 
     def url(self, connection_id: str) -> str:
         return {"archive": f"sqlite:///{self.database}", "archive_drops": f"file://{self.drops}"}[
@@ -123,3 +153,22 @@ class Away:
 
     def __exit__(self, *_: object) -> None:
         self.hidden.rename(self.database)
+
+
+def command_line(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """`muara` in this archive: arguments → exit code and all that it printed."""
+    for name in ("archive", "archive_drops"):
+        monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", archive.url(name))
+
+    def run(*arguments: str) -> tuple[int, str]:
+        for name in ("home", "today", "connectors", "expectations"):
+            monkeypatch.setenv(f"MUARA_{name.upper()}", str(getattr(archive.settings, name)))
+        monkeypatch.setattr("sys.argv", ["muara", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out + told.err
+
+    return run
