@@ -8,7 +8,7 @@ SEED ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/run.done: requirements/run.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -50,13 +50,19 @@ servers: $(VENV)/dev.done
 	@sh tests/install-servers.sh
 
 test: servers  ## everything, with real servers and the whole city once
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: servers  ## what is too long for `make test`
+	$(BIN)/python -m pytest -m soak
 
 fast: $(VENV)/dev.done  ## unit, spec and property tests only
 	$(BIN)/python -m pytest tests/unit tests/spec tests/property
 
 bench: setup  ## build, stages and the whole night, as a table
 	$(BIN)/python benchmarks/night.py
+
+bench-peers: servers  ## loads and nights beside other tools, on private PostgreSQL and MariaDB
+	$(BIN)/python -m benchmarks.peers --json var/bench/peers.json
 
 lock: $(VENV)/run.done  ## resolve requirements again
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 requirements/run.in -o requirements/run.txt
@@ -65,4 +71,4 @@ lock: $(VENV)/run.done  ## resolve requirements again
 clean:  ## forget the sample city and its warehouse
 	rm -rf var
 
-.PHONY: help setup night tomorrow up down check servers test fast bench lock clean
+.PHONY: help setup night tomorrow up down check servers test soak fast bench bench-peers lock clean

@@ -29,7 +29,7 @@ def monitor(number, name="Simpang", function="Monitor", latitude=-6.72, owner="d
 
 
 @cache
-def _empty_warehouse() -> Path:
+def empty_warehouse() -> Path:
     """A prepared home with nothing loaded, made once and copied for every test."""
     home = Path(tempfile.mkdtemp(prefix="mu-empty-")) / "var"
     atexit.register(shutil.rmtree, home.parent, ignore_errors=True)
@@ -54,7 +54,7 @@ class Cameras:
                 "CREATE TABLE Monitor_Status (MonitorId, Status, CaptureFPS, AnalysisFPS, "
                 "CaptureBandwidth, UpdatedOn)"
             )
-        shutil.copytree(_empty_warehouse(), self.settings.home)
+        shutil.copytree(empty_warehouse(), self.settings.home)
         log.configure(self.settings)
 
     def url(self, connection_id: str) -> str:

@@ -23,7 +23,7 @@ from common.errors import (
 from connectors.readers.pull import Interval, Piece, Pull, Sums, require_columns
 from connectors.readers.sql import buckets
 from connectors.readers.sql.dialect import SourceColumn, Sqlite, dialect_of
-from connectors.readers.sql.routes import DRIVER_ERRORS, Route, route_of, taken_count
+from connectors.readers.sql.routes import DRIVER_ERRORS, Route, RouteBroken, route_of, taken_count
 
 DENIED = ("password", "access denied", "permission denied", "authentication", "not authorized")
 GONE = ("no such table", "no such column", "doesn't exist", "does not exist", "unknown column")
@@ -102,6 +102,12 @@ def _rows(pull: Pull, table: _Table, condition: str) -> Iterator[Piece]:
             time.sleep(
                 max(0, started + pull.extracted / pull.source.rows_per_second - time.monotonic())
             )
+    if pull.announced is None:
+        # The count comes with the first row; without one, ask whether there really is none.
+        count = table.scalar(f"SELECT count(*) FROM {table.name}{condition}")
+        pull.announced = int(count)
+    if pull.extracted != pull.announced:
+        raise RouteBroken(f"the stream ended after {pull.extracted} rows")
 
 
 def _sent(rows: pa.RecordBatch) -> pa.RecordBatch:

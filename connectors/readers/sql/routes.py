@@ -130,7 +130,8 @@ class Connectorx(Route):
         import connectorx
 
         assert isinstance(self.dialect, Mariadb)
-        url = self.connection.engine.url.set(drivername="mysql", query={})
+        # A tunnel ends on the loopback too: the server's own socket must not be looked for here.
+        url = self.connection.engine.url.set(drivername="mysql", query={"prefer_socket": "false"})
         limit = self.connection.info["seconds"]
         try:
             yield from connectorx.read_sql(
@@ -146,6 +147,11 @@ class Connectorx(Route):
             )
         except (RuntimeError, OSError, pa.ArrowException) as error:
             raise RouteBroken(str(error)) from None
+        except BaseException as error:
+            # A connection that breaks midway makes ConnectorX panic: an exception of its own kind.
+            if type(error).__name__ == "PanicException":
+                raise RouteBroken(str(error)) from None
+            raise
 
 
 def route_of(connection: sa.Connection, dialect: Dialect, batch_rows: int) -> Route:
