@@ -3,9 +3,14 @@
 Streams run one after another, for later ones look at earlier ones; one that fails does not stop
 the next. The last task, and with it the run, succeeds only when every stream did, so the source's
 asset means: its whole night is in the warehouse.
+
+A backfill reads each run's data interval, in the city's time, of streams with a cursor. Any other
+can only be read as it is now, which the run of the newest interval does; older runs say so.
 """
 
+import logging
 from datetime import datetime, timedelta
+from typing import Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, TriggerRule, chain, task
 
@@ -18,9 +23,10 @@ COUNTS = ("extracted", "inserted", "updated", "unchanged", "quarantined", "exclu
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
-def sync_stream(source_name: str, stream_name: str) -> dict[str, int]:
-    """Sync one stream and return its counts."""
+def sync_stream(source_name: str, stream_name: str, dag_run: Any = None) -> dict[str, int]:
+    """Sync one stream and return its counts; Airflow gives the run."""
     from common.log import configure
+    from connectors.readers import Interval
     from dags.connections import resolver
     from pipeline.sync import sync
 
@@ -28,8 +34,25 @@ def sync_stream(source_name: str, stream_name: str) -> dict[str, int]:
         settings = Settings()
         configure(settings)
         source = load_source(settings, source_name)
-        account = sync(settings, source, source.stream(stream_name), resolver(settings))
+        stream, stretch = source.stream(stream_name), None
+        if dag_run.run_type == "backfill":
+            low = dag_run.data_interval_start.astimezone(settings.zone)
+            high = dag_run.data_interval_end.astimezone(settings.zone)
+            if stream.strategy == "cursor":
+                stretch = Interval(low.replace(tzinfo=None), high.replace(tzinfo=None))
+            elif not is_newest(source, high, datetime.now(settings.zone)):
+                told = "%s.%s: nothing read; a %s cannot be read as of the past"
+                logging.getLogger(__name__).info(told, source_name, stream_name, stream.strategy)
+                return dict.fromkeys(COUNTS, 0)
+        account = sync(settings, source, stream, resolver(settings), interval=stretch)
         return {name: getattr(account, name) for name in COUNTS}
+
+
+def is_newest(source: Source, interval_end: datetime, now: datetime) -> bool:
+    """Whether no later interval of the source's schedule has ended; times in the city's zone."""
+    from croniter import croniter
+
+    return bool(croniter(source.schedule, interval_end).get_next(datetime) > now)
 
 
 @task(trigger_rule=TriggerRule.ALL_SUCCESS)

@@ -1,6 +1,6 @@
 """How far each stream is covered: files by content, cursors by stretches, tables by checksums."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import duckdb
 
@@ -21,9 +21,8 @@ def progress_of(
             case "files":
                 return Progress(files=_files(connection, source, stream))
             case "cursor":
-                return Progress(
-                    covered_until=covered_until(intervals(connection, source, stream)), asked=asked
-                )
+                covered = covered_until(intervals(connection, source, stream), overlap_of(stream))
+                return Progress(covered_until=covered, asked=asked)
             case _:
                 return Progress(sums=_sums(connection, source, stream))
 
@@ -51,15 +50,24 @@ def intervals(
     ).fetchall()
 
 
-def covered_until(loaded: list[tuple[datetime | None, datetime]]) -> datetime | None:
+def overlap_of(stream: Stream) -> timedelta:
+    """How long after its stamp a row may still be committed."""
+    return timedelta(minutes=stream.cursor.overlap_minutes if stream.cursor else 0)
+
+
+def covered_until(
+    loaded: list[tuple[datetime | None, datetime]], overlap: timedelta
+) -> datetime | None:
     """The end of what is covered from the beginning without a gap; None when nothing is.
 
     `loaded` is ordered by where stretches begin. It is a union of stretches, never the largest
-    timestamp seen: a failed night is simply read again.
+    timestamp seen: a failed night is simply read again. A stretch goes on only where it reaches
+    back by the overlap, as each night's does: beside one that merely adjoins (a backfill), rows
+    committed late would be lost. So a wider overlap reads once again what was read with a narrower.
     """
     end = None
     for low, high in loaded:
-        if low is None or (end is not None and low <= end):
+        if low is None or (end is not None and low <= end - overlap):
             end = high if end is None else max(end, high)
     return end
 

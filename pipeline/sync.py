@@ -55,7 +55,7 @@ def sync(
     pull = None
     try:
         with _own_errors(f"{source.name}.{stream.name}"):
-            _require_open_hours(settings, source)
+            require_open_hours(settings, source)
             pull = Pull(
                 source,
                 stream,
@@ -66,7 +66,7 @@ def sync(
             unreadable = _run(pull, account, accept_deletions)
     except MuaraError as error:
         _log_failure(account, error)
-        record_failure(settings, account, error, _bounds(pull.interval if pull else interval))
+        record_failure(settings, account, error, _bounds((pull and pull.interval) or interval))
         raise
     if unreadable:
         _log_failure(account, unreadable)
@@ -74,7 +74,7 @@ def sync(
     return account
 
 
-def _require_open_hours(settings: Settings, source: Source) -> None:
+def require_open_hours(settings: Settings, source: Source) -> None:
     """Raises SourceResting outside the hours in which the owner lets us in."""
     now = datetime.now(settings.zone).time()
     if source.window and not source.window.holds(now):

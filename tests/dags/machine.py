@@ -13,13 +13,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from common.settings import ROOT
+from common.settings import ROOT, Settings
 
 SOURCES = ("cctv", "civil_registry", "report_inbox")
 CANARY_NAME = "SITI KENARI WALUYANINGSIH"
@@ -52,11 +53,16 @@ class Machine:
         sqlite3.connect(folder / "civil_registry.db").execute("VACUUM")  # a database, no table
         self.fill("cctv", "monitor", [{"Id": 1, "Name": "Simpang", "Function": "Monitor",
                                        "Enabled": 1, "Owner": "dishub"}])  # fmt: skip
-        self.fill("cctv", "monitor_status", [{"MonitorId": 1, "Status": "Connected"}])
+        measured = f"{self.day(-3)} 03:00:00"
+        self.fill("cctv", "monitor_status", [{"MonitorId": 1, "Status": "Connected",
+                                              "UpdatedOn": measured}])  # fmt: skip
 
     def _copy_definition(self, name: str) -> dict[str, Any]:
         definition = yaml.safe_load((ROOT / "connectors" / name / "source.yml").read_text())
         definition["schedule"] = "0 1 * * *"
+        if name == "cctv":  # one stream of its two has a past that can be read
+            status = definition["streams"][1]
+            status |= {"strategy": "cursor", "cursor": {"column": "UpdatedOn"}}
         copy = self.folder / "connectors" / name / "source.yml"
         copy.parent.mkdir(parents=True)
         copy.write_text(yaml.safe_dump(definition))
@@ -73,6 +79,10 @@ class Machine:
                 f"INSERT INTO {table} VALUES ({', '.join('?' * len(columns))})",
                 [[row.get(column) for column in columns] for row in rows],
             )
+
+    def day(self, days: int) -> date:
+        """A day of the city, from today."""
+        return datetime.now(Settings().zone).date() + timedelta(days=days)
 
     def repair_registry(self) -> None:
         """One sound resident and one whose NIK is broken; both carry the canary's name."""

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import traceback
+from datetime import datetime
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from common import errors
 from common.definition import load_sources
 from common.settings import ROOT, Settings
 from dags.failures import as_airflow_failures
+from dags.sources import is_newest
 from tests.dags.machine import CANARY_NAME, CANARY_NIK
 
 HEAVY = ("duckdb", "ibis", "great_expectations", "pandas", "pyarrow", "pipeline")
@@ -87,6 +89,12 @@ def test_source_settles_only_when_every_stream_did(bag, source):
     assert settled.trigger_rule == TriggerRule.ALL_SUCCESS
     assert [asset.name for asset in settled.outlets] == [source.name]
     assert settled.downstream_task_ids == set()
+
+
+def test_the_newest_interval_is_the_one_that_no_other_followed():
+    cctv = SOURCES["cctv"]  # every half hour
+    now = datetime(2026, 11, 24, 10, 40, tzinfo=Settings().zone)
+    assert [is_newest(cctv, now.replace(minute=minute), now) for minute in (30, 0)] == [True, False]
 
 
 @pytest.mark.parametrize(

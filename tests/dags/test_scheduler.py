@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import threading
-from datetime import datetime
+from datetime import datetime, time
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,8 +16,9 @@ import httpx
 import psutil
 import pytest
 
-from common.settings import ROOT
+from common.settings import ROOT, Settings
 from tests.dags.machine import Machine
+from warehouse.catalog import reading
 
 LOCAL = "airflow.dag_processing.bundles.local.LocalDagBundle"
 BUNDLES = [
@@ -33,6 +34,7 @@ FIRST_RUN_ENDED = "SELECT state FROM dag_run WHERE dag_id = 'sync_civil_registry
 PUBLISHED_BY_ASSETS = (
     "SELECT state FROM dag_run WHERE dag_id = 'publish' AND run_type = 'asset_triggered'"
 )
+BACKFILLED = "SELECT state FROM dag_run WHERE run_type = 'backfill'"
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,9 @@ def evening(tmp_path_factory):
         machine.repair_registry()
         _trigger(machine, "sync_civil_registry")
         machine.wait_for(PUBLISHED_BY_ASSETS, lambda rows: rows == [("success",)], 300)
+        machine.planned = _backfill(machine, "--dry-run")
+        _backfill(machine)
+        machine.wait_for(BACKFILLED, lambda rows: rows == [("success",)] * 2, 300)
         machine.services = psutil.Process(up.pid).children(recursive=True)
         machine.down = machine.run("down")
         machine.up_returned = up.wait(60)
@@ -85,6 +90,17 @@ def _trigger(machine, dag_id):
             json={"logical_date": None},
             headers={"Authorization": f"Bearer {token}"},
         ).raise_for_status()
+
+
+def _backfill(machine, *options):
+    """The command that docs/operating.md gives, for the two nights before the last three days."""
+    begin, end = (f"{machine.day(days)}T00:00+07:00" for days in (-4, -2))
+    return subprocess.run(
+        [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", "sync_cctv",
+         "--from-date", begin, "--to-date", end, "--max-active-runs", "1", *options],
+        env=machine.environment | {"AIRFLOW_HOME": str(machine.home / "airflow")},
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
 
 
 def test_sources_run_on_their_own(evening):
@@ -125,8 +141,9 @@ def test_a_terminal_failure_is_not_retried_and_stops_no_other_stream(evening):
 def test_publish_ran_only_when_every_source_had_settled(evening):
     assert evening.published_too_early == []
     settled = evening.metadata(
-        "SELECT count(*), max(end_date) FROM task_instance "
-        "WHERE task_id = 'settled' AND state = 'success'"
+        "SELECT count(*), max(ti.end_date) FROM task_instance ti JOIN dag_run r "
+        "USING (dag_id, run_id) WHERE task_id = 'settled' AND ti.state = 'success' "
+        "AND run_type <> 'backfill'"
     )
     started = evening.metadata(
         "SELECT ti.start_date FROM task_instance ti JOIN dag_run USING (dag_id, run_id) "
@@ -142,7 +159,7 @@ def test_a_pool_of_one_lets_one_task_at_a_time_reach_the_agency(evening):
         "SELECT start_date, end_date, dag_id FROM task_instance WHERE pool = 'cctv' "
         "ORDER BY start_date"
     )
-    assert len(spans) == 4
+    assert len(spans) == 8
     assert {dag_id for *_, dag_id in spans} == {"contend", "sync_cctv"}
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
@@ -153,6 +170,30 @@ def test_sources_do_run_beside_each_other(evening):
         "AND a.start_date < b.end_date AND b.start_date < a.end_date"
     )
     assert overlaps > 0
+
+
+def test_a_backfill_reads_the_nights_of_a_cursor_in_the_citys_time(evening):
+    with reading(Settings(home=evening.home)) as connection:
+        read = connection.execute(
+            "SELECT low_at, high_at, outcome, extracted FROM lake.ops.interval "
+            "JOIN (SELECT batch_id, extracted FROM lake.ops.ledger) USING (batch_id) "
+            "WHERE low_at IS NOT NULL ORDER BY low_at"
+        ).fetchall()
+    nights = [datetime.combine(evening.day(days), time(1)) for days in (-4, -3, -2)]
+    assert read == [(*nights[:2], "loaded", 0), (*nights[1:], "loaded", 1)]
+    assert evening.planned.count("18:00:00+00:00 |") == 2
+
+
+def test_a_backfill_does_not_take_a_snapshot_for_the_past(evening):
+    with reading(Settings(home=evening.home)) as connection:
+        ((batches,),) = connection.execute(
+            "SELECT count(*) FROM lake.ops.ledger WHERE stream = 'monitor'"
+        ).fetchall()
+    assert batches == 1
+    logs = (evening.home / "airflow" / "logs").rglob("*run_id=backfill*/task_id=monitor/*.log")
+    told = [log.read_text() for log in logs]
+    assert len(told) == 2
+    assert all("a snapshot cannot be read as of the past" in text for text in told)
 
 
 def test_extracts_are_next_delivered_at_five_in_jakarta(evening):

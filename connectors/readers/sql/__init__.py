@@ -1,7 +1,7 @@
 """Any database SQLAlchemy speaks: one read-only, snapshot-consistent pass in bounded batches."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -48,6 +48,20 @@ def read(pull: Pull) -> Iterator[Piece]:
                 condition = ""
         if condition is not None:
             yield from _rows(pull, table, condition)
+
+
+def count(pull: Pull, stretches: Sequence[Interval]) -> list[int]:
+    """How many rows a reading of each stretch of the stream's cursor would bring; reads none.
+
+    Raises as `read` does.
+    """
+    with _session(pull) as table:
+        now = _now(pull, table)
+        conditions = [_within(pull, table, _passed(one, now)) for one in stretches]
+        return [
+            int(table.scalar(f"SELECT count(*) FROM {table.name}{condition}"))
+            for condition in conditions
+        ]
 
 
 class _Table:
@@ -107,28 +121,42 @@ def _since(pull: Pull, table: _Table) -> str:
     rule = pull.stream.cursor
     assert rule is not None
     pull.scope = "none"
-    column = next(one for one in table.columns if one.name == rule.column)
-    name, literal = table.dialect.quote(rule.column), table.dialect.literal
+    now = _now(pull, table)
     if pull.progress.asked:
-        pull.interval = pull.progress.asked
-        low, high = pull.interval.low, pull.interval.high
-        bounds = [f"{name} < {literal(_moment(high))}"]
-        if low:
-            bounds.append(f"{name} >= {literal(_moment(low))}")
-        return f" WHERE {' AND '.join(bounds)}"
+        pull.interval = _passed(pull.progress.asked, now)
+        return _within(pull, table, pull.interval)
     covered = pull.progress.covered_until
     low = covered and covered - timedelta(minutes=rule.overlap_minutes)
-    pull.interval = Interval(low, _now(pull, table, column))
+    pull.interval = Interval(low, now)
     if not low:
         return ""
-    return f" WHERE {name} >= {literal(_moment(low))} OR {name} IS NULL"
+    name = table.dialect.quote(rule.column)
+    return f" WHERE {name} >= {table.dialect.literal(_moment(low))} OR {name} IS NULL"
 
 
-def _now(pull: Pull, table: _Table, cursor: SourceColumn) -> datetime:
+def _passed(asked: Interval, now: datetime) -> Interval:
+    """The part of a stretch that has passed, maybe empty: covered means that no row will come."""
+    high = min(asked.high, now)
+    return Interval(min(asked.low, high) if asked.low else None, high)
+
+
+def _within(pull: Pull, table: _Table, stretch: Interval) -> str:
+    rule = pull.stream.cursor
+    assert rule is not None
+    name, literal = table.dialect.quote(rule.column), table.dialect.literal
+    bounds = [f"{name} < {literal(_moment(stretch.high))}"]
+    if stretch.low:
+        bounds.append(f"{name} >= {literal(_moment(stretch.low))}")
+    return f" WHERE {' AND '.join(bounds)}"
+
+
+def _now(pull: Pull, table: _Table) -> datetime:
     """The source's clock; the start of the night's day where it has none or the city's date is not
     the machine's (then stamps and clock would not belong together)."""
+    rule = pull.stream.cursor
+    assert rule is not None
     midnight = datetime.combine(clock.today(pull.settings), datetime.min.time())
-    asking = table.dialect.now(cursor)
+    asking = table.dialect.now(next(one for one in table.columns if one.name == rule.column))
     if asking is None or clock.is_set(pull.settings):
         return midnight
     return datetime.fromisoformat(str(table.scalar(f"SELECT {asking}")))

@@ -102,6 +102,7 @@ class Postgresql(Dialect):
         return [
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
             f"SET LOCAL statement_timeout = '{seconds}s'",
+            "SET LOCAL TimeZone = 'UTC'",
             "SET LOCAL DateStyle = 'ISO, YMD'",
             "SET LOCAL IntervalStyle = 'iso_8601'",
             "SET LOCAL extra_float_digits = 1",
@@ -120,7 +121,8 @@ class Postgresql(Dialect):
     def now(self, cursor: SourceColumn) -> str:
         if getattr(cursor.type, "timezone", False):
             return "to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')"
-        return "to_char(localtimestamp, 'YYYY-MM-DD HH24:MI:SS')"
+        own_zone = "(SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')"
+        return f"to_char(now() AT TIME ZONE {own_zone}, 'YYYY-MM-DD HH24:MI:SS')"
 
 
 class Mariadb(Dialect):
