@@ -48,6 +48,8 @@ def open_duckdb(
     for name in EXTENSIONS:
         _load(connection, name)
     connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    # No table of ours has an order of its own; what leaves is sorted where it is written.
+    connection.execute("SET preserve_insertion_order = false")
     key = settings.pseudonym_key
     connection.execute("SET VARIABLE inner_key = ?", [f"{key}:inner"])
     connection.execute("SET VARIABLE outer_key = ?", [f"{key}:outer"])

@@ -98,18 +98,18 @@ def give_verdicts(area: Staging) -> None:
     critical rules it broke and its flags."""
     area.connection.execute(
         """
-        CREATE TABLE verdict AS
-        WITH rules AS (
-            SELECT _row,
-                list_sort(list(DISTINCT rule) FILTER (severity = 'critical')) AS rules,
-                list_sort(list(DISTINCT rule) FILTER (severity = 'warning')) AS flags
-            FROM broken GROUP BY _row)
+        CREATE TABLE judged AS
+        SELECT _row,
+            coalesce(list_sort(list(DISTINCT rule) FILTER (severity = 'critical')), []) AS rules,
+            coalesce(list_sort(list(DISTINCT rule) FILTER (severity = 'warning')), []) AS flags
+        FROM broken GROUP BY _row;
+        CREATE VIEW verdict AS
         SELECT staged._row, _record_id, _row_hash, _excluded, _origin,
             coalesce(rules, []) AS rules, coalesce(flags, []) AS flags,
             CASE WHEN _excluded IS NOT NULL THEN 'excluded'
                  WHEN len(coalesce(rules, [])) > 0 THEN 'quarantined'
                  ELSE 'sound' END AS home
-        FROM staged LEFT JOIN rules USING (_row)
+        FROM staged LEFT JOIN judged USING (_row)
         """
     )
 
@@ -232,10 +232,11 @@ def _difference(area: Staging, reach: Reach) -> None:
     connection.execute(
         f"""
         CREATE TABLE state AS
-        SELECT _record_id, max(_batch_id) AS _batch_id, arg_max(_op, _batch_id) AS _op,
-            arg_max(_row_hash, _batch_id) AS _row_hash, arg_max(_flags, _batch_id) AS _flags,
-            arg_max(_origin, _batch_id) AS _origin
-        FROM {area.landing} SEMI JOIN concerned USING (_record_id) GROUP BY _record_id
+        SELECT _record_id, _batch_id, _op, _row_hash, _flags, _origin FROM {area.landing}
+        SEMI JOIN (
+            SELECT _record_id, max(_batch_id) AS _batch_id FROM {area.landing}
+            SEMI JOIN concerned USING (_record_id) GROUP BY _record_id
+        ) AS newest USING (_record_id, _batch_id)
         """
     )
     gone = {
@@ -522,9 +523,11 @@ def _merge(
 HOMES = """
     CREATE OR REPLACE TEMP TABLE home AS
     WITH landed AS (
-        SELECT _record_id, arg_max(_op, _batch_id) AS _op, max(_batch_id) AS _batch_id,
-            arg_max(_row_hash, _batch_id) AS _row_hash, arg_max(_flags, _batch_id) AS _flags
-        FROM {landing} SEMI JOIN verdict USING (_record_id) GROUP BY _record_id),
+        SELECT _record_id, _batch_id, _op, _row_hash, _flags FROM {landing}
+        SEMI JOIN (
+            SELECT _record_id, max(_batch_id) AS _batch_id FROM {landing}
+            SEMI JOIN staged USING (_record_id) GROUP BY _record_id
+        ) AS newest USING (_record_id, _batch_id)),
     entry AS (
         SELECT DISTINCT source_record_id AS _record_id, row_hash AS _row_hash, rules
         FROM lake.quarantine.row

@@ -30,7 +30,8 @@ from warehouse.tables import landing_name
 EXACT_DUPLICATE = "exact_duplicate"
 ERASED = "erased_on_request"
 LOCK = "in-use"
-ORIGIN = "muara_origin"
+AS_PARQUET = "(FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 30720)"
+"""Small groups of rows: what a writer holds in memory is a few of them."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,11 @@ class Staging:
     connection: duckdb.DuckDBPyConnection
     source: Source
     stream: Stream
-    raw_file: Path
+    folder: Path
+
+    def file(self, name: str) -> Path:
+        """Where the rows behind the view `name` are."""
+        return self.folder / f"{name}.parquet"
 
     @property
     def where(self) -> str:
@@ -62,7 +67,7 @@ def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Stag
         connection = open_duckdb(settings, spill=folder / "spill")
         try:
             attach(connection, settings)
-            yield Staging(connection, source, stream, folder / "raw.parquet")
+            yield Staging(connection, source, stream, folder)
         finally:
             connection.close()
             shutil.rmtree(folder, ignore_errors=True)
@@ -77,32 +82,52 @@ def clear_abandoned(settings: Settings) -> None:
 
 
 def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) -> None:
-    """Write the batches (text columns under the source's names) to the file behind `raw`.
+    """Write the batches (text columns under the source's names) to the file behind `raw`, with
+    `_row` (from 1, in the order of arrival), `_origin`, `_row_hash` and `_key_id`.
 
     An error of the reader comes out as it went in.
     """
     sent = list(area.stream.columns)
-    schema = pa.schema([(name, pa.string()) for name in (*sent, ORIGIN)])
+    schema = pa.schema(
+        [("_row", pa.int64()), ("_origin", pa.string()), *((name, pa.string()) for name in sent)]
+    )
     failures: list[BaseException] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
+        first = 1
         try:
             for rows, origin in pieces:
+                numbers = pa.array(range(first, first + rows.num_rows), pa.int64())
                 origins = pa.repeat(pa.scalar(origin, pa.string()), rows.num_rows)
-                columns = [*(rows.column(name) for name in sent), origins]
+                columns = [numbers, origins, *(rows.column(name) for name in sent)]
                 yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                first += rows.num_rows
         except BaseException as error:
             failures.append(error)
             raise
 
-    chosen = ", ".join(
+    ours = ", ".join(
         f'"{name}" AS "{column.name}"' for name, column in area.stream.columns.items()
     )
+    values = ", ".join(
+        f'{value} AS "{name}"'
+        for name, value in forgotten(area.connection, area.stream.names).items()
+    )
+    # Unit and record separator: no value of an office's table contains them.
+    text = ", ".join(f'coalesce("{name}", chr(30))' for name in sorted(area.stream.names))
+    key = " || '|' || ".join(f'"{name}"' for name in area.stream.key)
     area.connection.register("pieces", pa.RecordBatchReader.from_batches(schema, batches()))
     try:
         area.connection.execute(
-            f'COPY (SELECT row_number() OVER () AS _row, "{ORIGIN}" AS _origin, {chosen} '
-            f"FROM pieces) TO '{area.raw_file}' (FORMAT parquet, COMPRESSION lz4)"
+            f"""
+            COPY (
+                WITH renamed AS (SELECT _row, _origin, {ours} FROM pieces),
+                kept AS (SELECT _row, _origin, {values} FROM renamed)
+                SELECT *, row_hash(concat_ws(chr(31), {text})) AS _row_hash,
+                    record_id('{area.source.name}', '{area.stream.name}', {key}) AS _key_id
+                FROM kept
+            ) TO '{area.file("raw")}' {AS_PARQUET}
+            """
         )
     except duckdb.Error:
         if failures:
@@ -110,11 +135,7 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
         raise
     finally:
         area.connection.unregister("pieces")
-    values = ", ".join(f'{value} AS "{name}"' for name, value in
-                       forgotten(area.connection, area.stream.names).items())  # fmt: skip
-    area.connection.execute(
-        f"CREATE VIEW raw AS SELECT _row, _origin, {values} FROM read_parquet('{area.raw_file}')"
-    )
+    area.connection.execute(f"CREATE VIEW raw AS FROM read_parquet('{area.file('raw')}')")
 
 
 def judge_duplicates(area: Staging) -> None:
@@ -123,26 +144,18 @@ def judge_duplicates(area: Staging) -> None:
 
     A row without a complete key gets its row hash as surrogate.
     """
-    # Unit and record separator: no value of an office's table contains them.
-    values = ", ".join(f'coalesce("{name}", chr(30))' for name in sorted(area.stream.names))
-    text = f"concat_ws(chr(31), {values})"
-    key = " || '|' || ".join(f'"{name}"' for name in area.stream.key)
     area.connection.execute(
         f"""
-        CREATE TEMP TABLE hashed AS
-        SELECT _row, _origin, row_hash({text}) AS _row_hash,
-            record_id('{area.source.name}', '{area.stream.name}', {key}) AS _key_id
-        FROM raw;
         CREATE TABLE staged AS
         WITH first_copy AS (
-            SELECT _row_hash, min(_row) AS _first FROM hashed GROUP BY _row_hash
+            SELECT _row_hash, min(_row) AS _first FROM raw GROUP BY _row_hash
             HAVING count(*) > 1),
         excluded AS (
             SELECT _row, _origin, _row_hash, coalesce(_key_id, _row_hash) AS _record_id,
                 CASE WHEN _key_id IN (SELECT source_record_id FROM lake.ops.erasure)
                          THEN '{ERASED}'
                      WHEN _row > _first THEN '{EXACT_DUPLICATE}' END AS _excluded
-            FROM hashed LEFT JOIN first_copy USING (_row_hash)),
+            FROM raw LEFT JOIN first_copy USING (_row_hash)),
         shared AS (
             SELECT _record_id, count(*) AS _rows FROM excluded WHERE _excluded IS NULL
             GROUP BY _record_id HAVING count(*) > 1)
@@ -155,17 +168,25 @@ def judge_duplicates(area: Staging) -> None:
 def type_rows(
     area: Staging, typed: Callable[[ir.Table], ir.Table], is_needed: Callable[[str], bool]
 ) -> None:
-    """Make `typed`: the rows that are not excluded, with the needed typed columns."""
+    """Make `typed`: the rows that are not excluded, with `_row`, `_rows_with_key` and the needed
+    typed columns."""
     backend = ibis.duckdb.from_connection(area.connection)
     staged = backend.table("staged")
-    rows = staged.filter(staged["_excluded"].isnull()).drop("_origin")
-    expression = typed(rows.inner_join(backend.table("raw"), "_row"))
-    names = [name for name in expression.columns if name.startswith("_") or is_needed(name)]
-    query = ibis.to_sql(expression.select(*names), dialect="duckdb")
-    file = area.raw_file.with_name("typed.parquet")
+    # Few rows are odd; the others need no join to be found.
+    odd = staged.filter(staged["_excluded"].notnull() | (staged["_rows_with_key"] > 1))
+    joined = backend.table("raw").left_join(
+        odd.select("_row", "_excluded", "_rows_with_key"), "_row"
+    )
+    rows = joined.filter(joined["_excluded"].isnull()).mutate(
+        _rows_with_key=joined["_rows_with_key"].fill_null(1)
+    )
+    names = ["_row", "_rows_with_key", *area.stream.names]
+    expression = typed(rows.select(*names))
+    needed = [name for name in expression.columns if name.startswith("_") or is_needed(name)]
+    query = ibis.to_sql(expression.select(*needed), dialect="duckdb")
     area.connection.execute(
-        f"COPY ({query}) TO '{file}' (FORMAT parquet, COMPRESSION lz4);"
-        f"CREATE VIEW typed AS FROM read_parquet('{file}')"
+        f"COPY ({query}) TO '{area.file('typed')}' {AS_PARQUET};"
+        f"CREATE VIEW typed AS FROM read_parquet('{area.file('typed')}')"
     )
 
 
