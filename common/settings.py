@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     contracts: Path = Field(ROOT / "warehouse" / "contracts", description="one file per agency")
     timezone: str = "Asia/Jakarta"
     today: date | None = Field(None, description="overrides the clock, for tests and re-runs")
-    memory_limit: str = Field("1200MB", description="DuckDB's memory for one stream")
+    memory_limit: str = Field("800MB", description="DuckDB's memory for one stream")
     threads: int = 2
     batch_rows: int = Field(50_000, description="rows a reader holds at a time")
     lock_timeout_seconds: float = 600
