@@ -72,7 +72,7 @@ def report(connection: duckdb.DuckDBPyConnection, pull: Pull, *, stopped: bool =
     return Report(
         shape=None if stopped or _as_known(pull) else pull.shape,
         first_seen=[
-            (drift, _downstream(pull.settings, source, stream, drift),
+            (drift, downstream(pull.settings, source, stream, drift),
              "stopped" if stopped else DEFAULTS[drift.kind])
             for drift in new
         ],
@@ -95,7 +95,7 @@ def _is_over(seen: Seen, pull: Pull) -> bool:
     return pull.scope == "all" if seen.drift.kind == "unseen_code" else pull.shape is not None
 
 
-def _downstream(settings: Settings, source: Source, stream: Stream, drift: Drift) -> list[str]:
+def downstream(settings: Settings, source: Source, stream: Stream, drift: Drift) -> list[str]:
     """Core columns that are computed from a declared column (`core.person.sex`) and the datasets
     of contracts that grant one of them (`disdukcapil: resident`)."""
     if drift.column not in stream.columns:
