@@ -6,6 +6,7 @@ declared, else the stream stops. An unseen code: its rows are quarantined.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import duckdb
 import ibis
@@ -22,6 +23,7 @@ from connectors.readers import Pull
 from expectations.runner import Finding
 from transforms.conform import conform_of
 from transforms.standardise.typed import SENT, typed
+from warehouse.catalog import reading
 from warehouse.drift import Report, Seen, standing
 from warehouse.shares import load_contracts
 from warehouse.tables import LANDING_COLUMNS, tables
@@ -78,6 +80,20 @@ def report(connection: duckdb.DuckDBPyConnection, pull: Pull, *, stopped: bool =
         ],
         over=[] if stopped else [one for one in known if _is_over(one, pull)],
     )  # fmt: skip
+
+
+def open_counts(settings: Settings) -> dict[str, Any]:
+    """Open drifts: how many, per source and kind, and the newest batch that saw one; empty when
+    there are none."""
+    with reading(settings) as connection:
+        seen = [one for one in standing(connection) if one.state == "open"]
+    if not seen:
+        return {}
+    sources: dict[str, dict[str, int]] = {}
+    for one in seen:
+        kinds = sources.setdefault(one.source, {})
+        kinds[one.drift.kind] = kinds.get(one.drift.kind, 0) + 1
+    return {"drifts": len(seen), "sources": sources, "up_to": seen[-1].batch_id}
 
 
 def _as_known(pull: Pull) -> bool:

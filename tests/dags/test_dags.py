@@ -29,7 +29,7 @@ def bag():
 
 
 def test_every_definition_is_a_dag_and_nothing_else_is(bag):
-    others = {"prepare_night", "publish", "deliver_extracts"}
+    others = {"prepare_night", "publish", "deliver_extracts", "review_drift"}
     assert set(bag.dags) == {f"sync_{name}" for name in SOURCES} | others
 
 
@@ -54,7 +54,9 @@ print(json.dumps([seconds, [name for name in {HEAVY} if name in sys.modules]]))
                             text=True, check=True)  # fmt: skip
     seconds, heavy = json.loads(answer.stdout.splitlines()[-1])
     assert heavy == []
-    assert set(seconds) == {"sources.py", "prepare.py", "publish.py", "deliver.py"}
+    assert set(seconds) == {
+        "sources.py", "prepare.py", "publish.py", "deliver.py", "review_drift.py",
+    }  # fmt: skip
     assert max(seconds.values()) < 3
 
 
@@ -90,7 +92,12 @@ def test_source_settles_only_when_every_stream_did(bag, source):
 
 
 @pytest.mark.parametrize(
-    ("dag_id", "cron"), [("prepare_night", "45 0 * * *"), ("deliver_extracts", "0 5 * * *")]
+    ("dag_id", "cron"),
+    [
+        ("prepare_night", "45 0 * * *"),
+        ("deliver_extracts", "0 5 * * *"),
+        ("review_drift", "0 8 * * *"),
+    ],
 )
 def test_fixed_hours(bag, dag_id, cron):
     timetable = bag.dags[dag_id].timetable
