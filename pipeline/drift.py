@@ -72,7 +72,7 @@ def report(connection: duckdb.DuckDBPyConnection, pull: Pull, *, stopped: bool =
         log.warning("drift", source=source.name, stream=stream.name, kind=drift.kind,
                     column=drift.column, likely=drift.likely, rows=drift.rows)  # fmt: skip
     return Report(
-        shape=None if stopped or _as_known(pull) else pull.shape,
+        shape=None if stopped or pull.shape == pull.known_shape else pull.shape,
         first_seen=[
             (drift, downstream(pull.settings, source, stream, drift),
              "stopped" if stopped else DEFAULTS[drift.kind])
@@ -94,11 +94,6 @@ def open_counts(settings: Settings) -> dict[str, Any]:
         kinds = sources.setdefault(one.source, {})
         kinds[one.drift.kind] = kinds.get(one.drift.kind, 0) + 1
     return {"drifts": len(seen), "sources": sources, "up_to": seen[-1].batch_id}
-
-
-def _as_known(pull: Pull) -> bool:
-    """The same columns with the same types, in the same order."""
-    return pull.shape is None or list(pull.shape.items()) == list(pull.known_shape.items())
 
 
 def _is_over(seen: Seen, pull: Pull) -> bool:

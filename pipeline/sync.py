@@ -12,6 +12,7 @@ from common import clock
 from common.connection import Resolver
 from common.definition import Source, Stream
 from common.errors import (
+    BatchStopped,
     MuaraError,
     SourceMalformed,
     SourceResting,
@@ -99,8 +100,8 @@ def _bounds(interval: Interval | None) -> tuple[datetime | None, datetime] | Non
 
 
 def _stopped_by(pull: Pull | None, error: MuaraError) -> Report:
-    """The drifts of a batch that a changed shape stopped."""
-    if pull is None or not pull.drifts or not isinstance(error, SourceShapeChanged):
+    """The drifts of a batch that was stopped: they may be why."""
+    if not (pull and pull.drifts and isinstance(error, SourceShapeChanged | BatchStopped)):
         return Report()
     with reading(pull.settings) as connection:
         return drift.report(connection, pull, stopped=True)

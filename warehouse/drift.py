@@ -21,6 +21,7 @@ class Batch(Protocol):
     stream: str
     batch_id: int
     night: Any
+    definition_hash: str
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,11 @@ def standing(
     """Drifts that are open or accepted, the oldest first; of one source or stream where named."""
     rows = connection.execute(
         """
-        SELECT drift.source, drift.stream, batch_id, kind, column_name, likely_column, was_type,
-            now_type, rows_touched, downstream, default_applied, state, definition_hash
-        FROM lake.ops.drift AS drift JOIN lake.ops.ledger USING (batch_id)
-        WHERE state <> 'gone' AND drift.source = coalesce(?, drift.source)
-            AND drift.stream = coalesce(?, drift.stream)
-        ORDER BY batch_id, drift.stream, kind, column_name
+        SELECT source, stream, batch_id, kind, column_name, likely_column, was_type, now_type,
+            rows_touched, downstream, default_applied, state, definition_hash
+        FROM lake.ops.drift WHERE state <> 'gone'
+            AND source = coalesce(?, source) AND stream = coalesce(?, stream)
+        ORDER BY batch_id, stream, kind, column_name
         """,
         [source, stream],
     ).fetchall()
@@ -86,10 +86,10 @@ def write(connection: duckdb.DuckDBPyConnection, batch: Batch, report: Report) -
         _write_shape(connection, batch, report.shape)
     if report.first_seen:
         connection.executemany(
-            f"INSERT INTO lake.ops.drift VALUES ({', '.join('?' * 13)})",
+            f"INSERT INTO lake.ops.drift VALUES ({', '.join('?' * 14)})",
             [
                 [*here, batch.batch_id, batch.night, one.kind, one.column, one.likely, one.was,
-                 one.now, one.rows, list(downstream), default, "open"]
+                 one.now, one.rows, list(downstream), default, "open", batch.definition_hash]
                 for one, downstream, default in report.first_seen
             ],
         )  # fmt: skip

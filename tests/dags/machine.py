@@ -74,6 +74,13 @@ class Machine:
                 [[row.get(column) for column in columns] for row in rows],
             )
 
+    def add_column(self, source: str, stream: str, name: str, value: str) -> None:
+        """As an owner does who tells nobody."""
+        declared = next(one for one in self.definitions[source]["streams"] if one["name"] == stream)
+        with sqlite3.connect(self.folder / f"{source}.db") as connection:
+            table = declared["read"]["table"]
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT DEFAULT '{value}'")
+
     def repair_registry(self) -> None:
         """One sound resident and one whose NIK is broken; both carry the canary's name."""
         household = "3274010101010001"

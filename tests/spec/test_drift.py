@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from common.definition import load_sources
-from common.errors import SourceShapeChanged
+from common.errors import SourceShapeChanged, TooManyDeletions
 from common.settings import ROOT
 from common.shape import Drift
 from pipeline import proposal
@@ -198,6 +198,15 @@ def test_a_retyped_column_that_no_longer_reads_stops_the_stream(cameras):
     cameras.adopt(shutil.copy(path, path.with_name("corrected.yml")))
     assert cameras.tomorrow() == {"extracted": 40, "updated": 40}
     assert [state for *_, state in cameras.drifts()] == ["gone"]
+
+
+def test_a_key_that_was_retyped_explains_why_all_rows_seem_to_vanish(cameras):
+    padded = TYPED.replace("Id INTEGER", "Id VARCHAR(4)")
+    cameras.alter("DROP TABLE Monitors", f"CREATE TABLE Monitors ({padded})")
+    cameras.hold(*((f"{number:04}", *rest) for number, *rest in FORTY))
+    with pytest.raises(TooManyDeletions):
+        cameras.tomorrow()
+    assert cameras.drifts() == [("retyped", "Id", None, 0, "stopped", "open")]
 
 
 def test_a_code_never_seen_is_counted_and_told_only_when_short_and_frequent(cameras):
