@@ -155,12 +155,12 @@ def _worked_in(stream: CommentedMap, own: Stream, difference: Difference) -> str
     match drift.kind:
         case "new":
             names = [one["name"] for one in columns.values()]
-            column = CommentedMap(name=_our_name(drift.column, names), note="proposed")
+            ours = _quoted(_our_name(drift.column, names))
+            column = CommentedMap(name=ours, note="proposed")
             column.fa.set_flow_style()
             columns[_quoted(drift.column)] = column
-            return f"new: {drift.column} {drift.now}".rstrip() + (
-                "; put it under `ignore` when it has no purpose here"
-            )
+            kind = f" ({drift.now})" if drift.now else ""
+            return f"new: {drift.column}{kind}; `ignore` it when it has no purpose here"
         case "renamed":
             assert drift.likely
             _rename(columns, drift.column, drift.likely)

@@ -134,6 +134,16 @@ def test_a_renamed_column_is_found_by_its_type_and_place_and_the_proposal_loads(
     assert [state for *_, state in cameras.drifts()] == ["gone"]
 
 
+def test_names_that_yaml_takes_for_something_else_are_quoted(cameras):
+    cameras.alter("ALTER TABLE Monitors ADD COLUMN no TEXT",
+                  'ALTER TABLE Monitors ADD COLUMN "2026" TEXT',
+                  'ALTER TABLE Monitors ADD COLUMN "Camera-Name" TEXT')  # fmt: skip
+    cameras.adopt(cameras.propose().path)
+    assert list(cameras.stream.columns)[-3:] == ["no", "2026", "Camera-Name"]
+    assert cameras.stream.names[-3:] == ["no", "column_2026", "camera_name_2"]
+    assert cameras.tomorrow() == {"extracted": 40, "updated": 40}
+
+
 def test_an_accepted_column_changes_landing_and_core_can_still_be_rebuilt(cameras):
     cameras.alter("ALTER TABLE Monitors ADD COLUMN Merek VARCHAR(20) DEFAULT 'Hikvision'")
     cameras.tomorrow()
