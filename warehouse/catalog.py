@@ -188,7 +188,7 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
                 if wrong:
                     raise WarehouseFault(
                         "; ".join(f"{name}: {fault}" for name, fault in sorted(wrong.items())),
-                        next_step="the definition changed under a loaded table; see "
+                        next_step="the schema home changed under a loaded table; see "
                         "docs/warehouse.md, 'When a table changes shape'.",
                     )
                 _create(connection, sources, set(missing), lacking)
