@@ -111,9 +111,19 @@ def sources(as_json: Json = False) -> None:
 @app.command()
 def check(
     source: Annotated[str | None, typer.Argument(help="one source; all when left out")] = None,
+    propose: Annotated[
+        bool, typer.Option(help="look at it and write the definition that fits")
+    ] = False,
+    accept: Annotated[bool, typer.Option(help="its open drifts were looked at")] = False,
     as_json: Json = False,
 ) -> None:
-    """Check definitions, rules and contracts; touches no source. Example: muara check brojol"""
+    """Check definitions, rules and contracts; touches no source unless asked to propose.
+
+    Example: muara check brojol --propose
+    """
+    if propose or accept:
+        _check_drift(source, propose, as_json)
+        return
     from expectations.suite import load_rules
     from transforms.conform import conform_of, landing_only
     from warehouse.shares import load_contracts
@@ -139,6 +149,46 @@ def check(
         )
 
     _answer(as_json, data, show)
+
+
+def _check_drift(name: str | None, propose: bool, as_json: bool) -> None:
+    """How a source differs from its definition; or mark what is open as looked at."""
+    from pipeline import proposal
+    from warehouse.drift import accept
+
+    settings = _settings()
+    if name is None:
+        raise DefinitionError("this asks for one source", next_step="`muara check SOURCE …`.")
+    source = load_source(settings, name)
+    if not propose:
+        count = accept(settings, source=name)
+        _answer(as_json, {"accepted": count}, lambda: console.print(f"{count} drift(s) accepted"))
+        return
+    with _city_services(settings):
+        found = proposal.propose(settings, source, resolver(settings))
+
+    def show() -> None:
+        if not found.path:
+            console.print(f"{name}: as its definition says")
+            return
+        table = Table("stream", "kind", "column", "likely", "was", "is", "rows", "touches")
+        for one in found.differences:
+            drift = one.drift
+            rows = "" if drift.rows is None else f"{drift.rows:,}"
+            parts = (one.stream, drift.kind, drift.column, drift.likely or "", drift.was, drift.now,
+                     rows, "\n".join(one.downstream))  # fmt: skip
+            table.add_row(*map(escape, parts))
+        console.print(table)
+        console.print(found.diff, markup=False, highlight=False)
+        console.print(f"\nReview {found.path}, then copy it over {source.name}/source.yml")
+
+    answer = {
+        "differences": [{"stream": one.stream, **vars(one.drift), "downstream": one.downstream,
+                         "codes": one.codes} for one in found.differences],
+        "diff": found.diff,
+        "proposal": found.path,
+    }  # fmt: skip
+    _answer(as_json, answer, show)
 
 
 @app.command()
@@ -247,7 +297,21 @@ def status(
     settings = _settings()
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
-    _answer(as_json, [vars(row) for row in rows], lambda: _show_status(settings, every=every))
+        drifts = _open_drifts(connection)
+    data = [{**vars(row), "drifts": drifts.get((row.source, row.stream), [])} for row in rows]
+    _answer(as_json, data, lambda: _show_status(settings, every=every))
+
+
+def _open_drifts(connection: Any) -> dict[tuple[str, str], list[str]]:
+    """(source, stream) → `kind column` of every open drift."""
+    from warehouse.drift import standing
+
+    found: dict[tuple[str, str], list[str]] = {}
+    for seen in standing(connection):
+        if seen.state == "open":
+            told = f"{seen.drift.kind} {seen.drift.column}"
+            found.setdefault((seen.source, seen.stream), []).append(told)
+    return found
 
 
 def _show_status(settings: Settings, *, every: bool = False, source: str | None = None) -> None:
@@ -256,6 +320,7 @@ def _show_status(settings: Settings, *, every: bool = False, source: str | None 
 
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
+        drifts = _open_drifts(connection)
     table = Table(box=None, pad_edge=False)
     for name in ("batch", "night", "stream", "outcome"):
         table.add_column(name, no_wrap=True)
@@ -275,6 +340,11 @@ def _show_status(settings: Settings, *, every: bool = False, source: str | None 
         if row.error and (not source or row.source == source):
             stream = f"[red]{row.source}.{row.stream}[/]"
             console.print(f"{stream} {escape(row.error)}", highlight=False)
+    for (name, stream_name), told in drifts.items():
+        if not source or name == source:
+            stream = f"[yellow]{name}.{stream_name}[/]"
+            console.print(f"{stream} drifted: {escape(', '.join(told))}. Next: "
+                          f"`muara check {name} --propose`", highlight=False)  # fmt: skip
 
 
 @app.command()

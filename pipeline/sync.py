@@ -11,18 +11,27 @@ import duckdb
 from common import clock
 from common.connection import Resolver
 from common.definition import Source, Stream
-from common.errors import MuaraError, SourceMalformed, SourceResting, WarehouseFault
+from common.errors import (
+    BatchStopped,
+    MuaraError,
+    SourceMalformed,
+    SourceResting,
+    SourceShapeChanged,
+    WarehouseFault,
+)
 from common.log import log
 from common.log import stage as mark
 from common.settings import Settings
 from connectors.readers import Interval, Pull, read
 from expectations.runner import validate
 from expectations.suite import columns_named_in, load_rules
+from pipeline import drift
 from pipeline.progress import progress_of
 from transforms.conform import conform_of
 from transforms.standardise.typed import VERSION, typed
 from warehouse import staging
-from warehouse.catalog import set_up, tidy
+from warehouse.catalog import reading, set_up, tidy
+from warehouse.drift import Report, recorded_shape
 from warehouse.load import Account, FileRecord, Reach, load, record_failure
 from warehouse.reference import load_reference
 from warehouse.views import set_up_views
@@ -66,7 +75,8 @@ def sync(
             unreadable = _run(pull, account, accept_deletions)
     except MuaraError as error:
         _log_failure(account, error)
-        record_failure(settings, account, error, _bounds((pull and pull.interval) or interval))
+        bounds = _bounds((pull and pull.interval) or interval)
+        record_failure(settings, account, error, bounds, _stopped_by(pull, error))
         raise
     if unreadable:
         _log_failure(account, unreadable)
@@ -87,6 +97,14 @@ def require_open_hours(settings: Settings, source: Source) -> None:
 
 def _bounds(interval: Interval | None) -> tuple[datetime | None, datetime] | None:
     return (interval.low, interval.high) if interval else None
+
+
+def _stopped_by(pull: Pull | None, error: MuaraError) -> Report:
+    """The drifts of a batch that was stopped: they may be why."""
+    if not (pull and pull.drifts and isinstance(error, SourceShapeChanged | BatchStopped)):
+        return Report()
+    with reading(pull.settings) as connection:
+        return drift.report(connection, pull, stopped=True)
 
 
 def _log_failure(account: Account, error: MuaraError) -> None:
@@ -124,6 +142,7 @@ def _run(pull: Pull, account: Account, accept_deletions: bool) -> SourceMalforme
     rules = load_rules(settings, source)[stream.name]
     where = {"source": source.name, "stream": stream.name}
     with staging.staging(settings, source, stream) as area:
+        pull.known_shape = recorded_shape(area.connection, source.name, stream.name)
         mark("pulling", **where)
         staging.stage(area, ((piece.rows, piece.origin) for piece in read(pull)))
         account.extracted = pull.extracted
@@ -133,7 +152,8 @@ def _run(pull: Pull, account: Account, accept_deletions: bool) -> SourceMalforme
         staging.give_context(area, account.night)
         staging.type_rows(area, lambda rows: typed(rows, stream), columns_named_in(rules))
         mark("staged", **where)
-        validate(area.connection, rules, where=pull.where, whole=pull.scope == "all")
+        whole = pull.scope == "all"
+        drift.judge(pull, validate(area.connection, rules, where=pull.where, whole=whole))
         mark("validated", **where)
         unreadable = _unreadable_files(pull)
         if unreadable:
@@ -150,6 +170,7 @@ def _run(pull: Pull, account: Account, accept_deletions: bool) -> SourceMalforme
             ],
             reach=_reach(pull),
             accept_deletions=accept_deletions,
+            drifts=drift.report(area.connection, pull),
         )
     log.info("sync_loaded", **{k: v for k, v in asdict(account).items() if isinstance(v, int)})
     return unreadable

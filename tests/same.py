@@ -5,7 +5,8 @@ from warehouse.catalog import reading
 
 # What may differ between two runs over the same input: batch numbers, random ids, clock times.
 RUN_COLUMNS = {
-    "batch_id", "closed_batch_id", "first_batch_id", "_batch_id", "quarantine_id",
+    "batch_id", "closed_batch_id", "first_batch_id", "changed_batch_id", "_batch_id",
+    "quarantine_id",
 }  # fmt: skip
 # The account of attempts differs by nature: a killed night has more of them.
 RUN_TABLES = {"ops.ledger", "ops.core_ledger"}

@@ -18,7 +18,7 @@ import duckdb
 from common.definition import Source
 from common.errors import WarehouseBusy, WarehouseFault
 from common.settings import Settings
-from warehouse.tables import landing_ddl, tables
+from warehouse.tables import LANDING_COLUMNS, landing_ddl, landing_name, tables
 
 SCHEMAS = ("landing", "quarantine", "ref", "core", "mart", "ops")
 EXTENSIONS = ("httpfs", "sqlite_scanner", "ducklake", "icu")
@@ -172,28 +172,37 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def set_up(settings: Settings, sources: dict[str, Source]) -> None:
     """Create what the schema home and the definitions ask for; harmless when all is there.
 
-    Raises WarehouseFault when a table exists in another shape.
+    A landing table gets the columns that its definition gained, empty in older rows; it keeps those
+    that the definition no longer names. Raises WarehouseFault when a table exists in another shape.
     """
     with writer_lock(settings):
         connection = open_duckdb(settings)
         try:
             attach(connection, settings)
             if differences := disagreements(connection, sources):
+                lacking = lacking_columns(connection, sources)
                 missing = [name for name, fault in differences.items() if fault == "missing"]
-                wrong = {name: f for name, f in differences.items() if f != "missing"}
+                wrong = {
+                    name: fault
+                    for name, fault in differences.items()
+                    if name not in missing and name not in lacking
+                }
                 if wrong:
                     raise WarehouseFault(
                         "; ".join(f"{name}: {fault}" for name, fault in sorted(wrong.items())),
-                        next_step="the definition changed under a loaded table; see "
+                        next_step="the schema home changed under a loaded table; see "
                         "docs/warehouse.md, 'When a table changes shape'.",
                     )
-                _create(connection, sources, set(missing))
+                _create(connection, sources, set(missing), lacking)
         finally:
             connection.close()
 
 
 def _create(
-    connection: duckdb.DuckDBPyConnection, sources: dict[str, Source], missing: set[str]
+    connection: duckdb.DuckDBPyConnection,
+    sources: dict[str, Source],
+    missing: set[str],
+    lacking: dict[str, list[str]],
 ) -> None:
     with transaction(connection):
         for schema in SCHEMAS:
@@ -201,6 +210,9 @@ def _create(
         for name, statement in _statements(sources).items():
             if name in missing:
                 connection.execute(statement)
+        for name, columns in lacking.items():
+            for column in columns:
+                connection.execute(f'ALTER TABLE lake.{name} ADD COLUMN "{column}" VARCHAR')
 
 
 def _statements(sources: dict[str, Source]) -> dict[str, str]:
@@ -215,13 +227,11 @@ def _statements(sources: dict[str, Source]) -> dict[str, str]:
 def disagreements(
     connection: duckdb.DuckDBPyConnection, sources: dict[str, Source]
 ) -> dict[str, str]:
-    """Table name → `missing` or how its columns differ from the schema home; empty when equal."""
-    present: dict[str, list[tuple[str, str]]] = {}
-    for schema, table, column, kind in connection.execute(
-        "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() "
-        "WHERE database_name = 'lake' ORDER BY column_index"
-    ).fetchall():
-        present.setdefault(f"{schema}.{table}", []).append((column, kind))
+    """Table name → `missing` or how its columns differ from the schema home; empty when equal.
+
+    Landing tables may hold more columns than their definition names, in any order.
+    """
+    present = _present(connection)
     scratch = duckdb.connect()
     faults = {}
     for name, statement in _statements(sources).items():
@@ -235,13 +245,43 @@ def disagreements(
             "WHERE schema_name || '.' || table_name = ? ORDER BY column_index",
             [name],
         ).fetchall()
-        if present[name] != wanted:
-            had, want = dict(present[name]), dict(wanted)
-            wrong = sorted(
-                column for column in had.keys() | want.keys() if had.get(column) != want.get(column)
-            )
+        had, want = dict(present[name]), dict(wanted)
+        if name.startswith("landing."):
+            had = {column: kind for column, kind in had.items() if column in want}
+        wrong = sorted(
+            column for column in had.keys() | want.keys() if had.get(column) != want.get(column)
+        )
+        if wrong or (present[name] != wanted and not name.startswith("landing.")):
             faults[name] = f"columns differ: {', '.join(wrong) or 'their order'}"
     return faults
+
+
+def lacking_columns(
+    connection: duckdb.DuckDBPyConnection, sources: dict[str, Source]
+) -> dict[str, list[str]]:
+    """Landing table → declared columns that it does not have yet, where nothing else is wrong."""
+    present = _present(connection)
+    lacking = {}
+    for source in sources.values():
+        for stream in source.streams:
+            name = landing_name(source, stream)
+            had = dict(present.get(name, []))
+            wanted = LANDING_COLUMNS | dict.fromkeys(stream.names, "VARCHAR")
+            alike = all(had[column] == kind for column, kind in wanted.items() if column in had)
+            if had and alike and had.keys() >= LANDING_COLUMNS.keys():
+                lacking[name] = [column for column in stream.names if column not in had]
+    return {name: columns for name, columns in lacking.items() if columns}
+
+
+def _present(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, str]]]:
+    """Table → its columns and their types, in order."""
+    present: dict[str, list[tuple[str, str]]] = {}
+    for schema, table, column, kind in connection.execute(
+        "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() "
+        "WHERE database_name = 'lake' ORDER BY column_index"
+    ).fetchall():
+        present.setdefault(f"{schema}.{table}", []).append((column, kind))
+    return present
 
 
 def changed_since(connection: duckdb.DuckDBPyConnection, snapshot: int) -> set[str]:

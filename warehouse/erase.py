@@ -95,7 +95,7 @@ def _erase_rows(
                     "WHERE source_record_id = ? AND valid_to IS NULL",
                     [night, record],
                 )
-        for name, column, emptied in _places(sources):
+        for name, column, emptied in _places(connection, sources):
             names = ", ".join(f'"{one}" = NULL' for one in emptied)
             _run(
                 connection,
@@ -163,11 +163,16 @@ def mentions(columns: list[str]) -> list[tuple[str, tuple[str, ...]]]:
     return places
 
 
-def _places(sources: dict[str, Source]) -> list[tuple[str, str, tuple[str, ...]]]:
+def _places(
+    connection: duckdb.DuckDBPyConnection, sources: dict[str, Source]
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Of landing as it is: it keeps columns that a definition no longer names."""
     columns = {table.name: list(table.columns) for table in tables().values() if table.identity}
     for source in sources.values():
         for stream in source.streams:
-            columns[landing_name(source, stream)] = stream.names
+            name = landing_name(source, stream)
+            described = connection.execute(f"DESCRIBE lake.{name}").fetchall()
+            columns[name] = [column for column, *_ in described]
     return [
         (name, column, emptied)
         for name, present in columns.items()

@@ -19,9 +19,10 @@ from common import clock
 from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
+from warehouse import drift
 from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
 from warehouse.staging import Staging
-from warehouse.tables import Table, tables
+from warehouse.tables import LANDING_COLUMNS, Table, tables
 
 HELD = "held_in_quarantine"
 NAMED_AT_MOST = 20
@@ -124,6 +125,7 @@ def load(
     files: list[FileRecord],
     reach: Reach = Reach(),
     accept_deletions: bool = False,
+    drifts: drift.Report = drift.Report(),
 ) -> Account:
     """Write the batch. Raises TooManyDeletions or Imbalance, and then nothing of it is visible."""
     give_verdicts(area)
@@ -143,6 +145,7 @@ def load(
             _write_files(area.connection, account, files)
             _write_sums(area.connection, account, reach)
             write_interval(area.connection, account, reach.interval)
+            drift.write(area.connection, account, drifts)
             write_account(area.connection, account)
             mark("balanced", source=account.source, stream=account.stream)
     mark("committed", source=account.source, stream=account.stream, batch=account.batch_id)
@@ -154,6 +157,7 @@ def record_failure(
     account: Account,
     error: MuaraError,
     interval: tuple[datetime | None, datetime] | None = None,
+    drifts: drift.Report = drift.Report(),
 ) -> None:
     """The ledger row of an attempt that did not load, in a transaction of its own."""
     account.outcome = "stopped" if isinstance(error, BatchStopped) else "failed"
@@ -165,6 +169,7 @@ def record_failure(
             account.batch_id = next_batch_id(connection)
             with transaction(connection):
                 write_interval(connection, account, interval)
+                drift.write(connection, account, drifts)
                 write_account(connection, account)
         finally:
             connection.close()
@@ -296,9 +301,10 @@ def _check_deletions(area: Staging) -> None:
 
 def _write_landing(area: Staging, account: Account) -> None:
     columns = ", ".join(f'raw."{name}"' for name in area.stream.names)
+    named = ", ".join(f'"{name}"' for name in (*LANDING_COLUMNS, *area.stream.names))
     area.connection.execute(
         f"""
-        INSERT INTO {area.landing}
+        INSERT INTO {area.landing} ({named})
         SELECT {account.batch_id}, change._record_id, change._op, change._row_hash, change._flags,
             change._row, change._origin, {columns}
         FROM change LEFT JOIN raw

@@ -106,9 +106,7 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
             failures.append(error)
             raise
 
-    ours = ", ".join(
-        f'"{name}" AS "{column.name}"' for name, column in area.stream.columns.items()
-    )
+    ours = ", ".join(f'"{name}" AS "{column.name}"' for name, column in area.stream.columns.items())
     values = ", ".join(
         f'{value} AS "{name}"'
         for name, value in forgotten(area.connection, area.stream.names).items()

@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from connectors.readers import files, rest, sql
 from connectors.readers.pull import FileOutcome, Interval, Piece, Progress, Pull, Sums
 
-READERS = {"sql": sql.read, "rest": rest.read, "files": files.read}
+READERS = {"sql": sql, "rest": rest, "files": files}
 
-__all__ = ["FileOutcome", "Interval", "Piece", "Progress", "Pull", "Sums", "read"]
+__all__ = ["FileOutcome", "Interval", "Piece", "Progress", "Pull", "Sums", "look", "read"]
 
 
 def read(pull: Pull) -> Iterator[Piece]:
     """The stream's rows, by the reader its definition names. Raises the SourceError family."""
-    yield from READERS[pull.stream.read.reader](pull)
+    yield from READERS[pull.stream.read.reader].read(pull)
+
+
+def look(pull: Pull) -> None:
+    """Note the shape of the stream and its drifts on the pull; loads nothing. Raises the
+    SourceError family, SourceShapeChanged when a declared column is gone."""
+    READERS[pull.stream.read.reader].look(pull)

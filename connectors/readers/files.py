@@ -16,7 +16,7 @@ from pyarrow import csv
 
 from common.definition import FilesAccess
 from common.errors import MuaraError, SourceMalformed, SourceShapeChanged, SourceUnavailable
-from connectors.readers.pull import FileOutcome, Piece, Pull, require_columns
+from connectors.readers.pull import FileOutcome, Piece, Pull, note_shape
 
 
 def read(pull: Pull) -> Iterator[Piece]:
@@ -25,16 +25,8 @@ def read(pull: Pull) -> Iterator[Piece]:
     A file that cannot be read is noted as failed and skipped; the others go on (whoever loads the
     batch reports the failed ones). Raises SourceUnavailable when the folder is not there.
     """
-    folder = Path(unquote(urlsplit(pull.url).path))
-    if not folder.is_dir():
-        raise SourceUnavailable(
-            "the drop folder is not there",
-            where=pull.where,
-            next_step=f"check the path of connection {pull.stream.connection} and its mount.",
-        )
     pull.scope = "files"
-    for path in sorted(folder.glob(pull.access(FilesAccess).pattern)):
-        origin = path.relative_to(folder).as_posix()
+    for origin, path in _files(pull):
         content = path.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
         if (origin, digest) in pull.progress.files:
@@ -50,6 +42,26 @@ def read(pull: Pull) -> Iterator[Piece]:
         pull.files.append(FileOutcome(origin, digest, len(content), "loaded", kept_at=kept))
         for batch in rows.to_batches():
             yield Piece(batch, origin)
+
+
+def look(pull: Pull) -> None:
+    """Note the columns of the newest file; loads nothing. Raises as `read` does, and for a file
+    that `read` would refuse."""
+    if files := list(_files(pull)):
+        origin, path = max(files, key=lambda one: one[1].stat().st_mtime)
+        _parse(pull, origin, path.read_bytes())
+
+
+def _files(pull: Pull) -> Iterator[tuple[str, Path]]:
+    folder = Path(unquote(urlsplit(pull.url).path))
+    if not folder.is_dir():
+        raise SourceUnavailable(
+            "the drop folder is not there",
+            where=pull.where,
+            next_step=f"check the path of connection {pull.stream.connection} and its mount.",
+        )
+    for path in sorted(folder.glob(pull.access(FilesAccess).pattern)):
+        yield path.relative_to(folder).as_posix(), path
 
 
 def _keep(pull: Pull, path: Path, digest: str) -> Path:
@@ -94,8 +106,13 @@ def _parse(pull: Pull, origin: str, content: bytes) -> pa.Table:
             where=where,
             next_step=ask,
         ) from None
+    if not set(table.column_names) & set(pull.stream.columns):
+        # Perhaps the header is missing: what stands in its place may be a person.
+        raise SourceShapeChanged(
+            "no declared column is named in its first line", where=where, next_step=ask
+        )
     try:
-        require_columns(pull, table.column_names)
+        note_shape(pull, dict.fromkeys(table.column_names, ""))
     except SourceShapeChanged as error:
         raise SourceShapeChanged(error.what, where=where, next_step=error.next_step) from None
     return table.select(list(pull.stream.columns))

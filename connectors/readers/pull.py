@@ -10,6 +10,7 @@ import pyarrow as pa
 from common.definition import FilesAccess, RestAccess, Source, SqlAccess, Stream
 from common.errors import SourceShapeChanged
 from common.settings import Settings
+from common.shape import STOPPING, Drift, Shape, compare
 
 A = TypeVar("A", SqlAccess, RestAccess, FilesAccess)
 
@@ -80,7 +81,8 @@ class Pull:
 
     `extracted` is the reader's own count; `announced` is the source's count of the same rows in the
     same snapshot, where it can give one. `scope` says of which records absence means deletion:
-    `all` of the stream, those of the `files` read, those in `buckets`, or `none`.
+    `all` of the stream, those of the `files` read, those in `buckets`, or `none`. `known_shape` is
+    the source's shape as last recorded, `shape` as it was found, `drifts` what differs.
     """
 
     source: Source
@@ -95,6 +97,9 @@ class Pull:
     interval: Interval | None = None
     buckets: list[int] = field(default_factory=list)
     sums: Sums | None = None
+    known_shape: Shape = field(default_factory=dict)
+    shape: Shape | None = None
+    drifts: list[Drift] = field(default_factory=list)
 
     def access(self, kind: type[A]) -> A:
         """The stream's way of access, which the reader's dispatch made sure is of this kind."""
@@ -106,24 +111,22 @@ class Pull:
         return f"{self.source.name}.{self.stream.name}"
 
 
-def require_columns(pull: Pull, present: list[str]) -> None:
-    """Every declared column is there, and none is unknown. Raises SourceShapeChanged."""
-    missing = [name for name in pull.stream.columns if name not in present]
-    unknown = [
-        name
-        for name in present
-        if name not in pull.stream.columns and name not in pull.stream.ignore
-    ]
-    if not missing and not unknown:
+def note_shape(pull: Pull, shape: Shape) -> None:
+    """Keep the shape on the pull, and how it drifted. Raises SourceShapeChanged when a declared
+    column is gone; one that was never declared is reported and not read."""
+    found = compare(pull.stream, shape, pull.known_shape)
+    pull.drifts += [one for one in found if one not in pull.drifts]
+    gone = [one for one in found if one.kind in STOPPING]
+    if not gone:
+        pull.shape = (pull.shape or {}) | shape
         return
-    parts = []
-    if missing:
-        parts.append(f"column(s) gone: {', '.join(missing)}")
-    if unknown:
-        parts.append(f"column(s) never declared: {', '.join(map(repr, unknown))}")
+    told = (f"{one.column} (likely now {one.likely})" if one.likely else one.column for one in gone)
+    parts = [f"column(s) gone: {', '.join(told)}"]
+    if new := [one.column for one in found if one.kind == "new"]:
+        parts.append(f"column(s) never declared: {', '.join(map(repr, new))}")
     raise SourceShapeChanged(
         "; ".join(parts),
         where=pull.where,
-        next_step="ask the owner what changed, then add the column to `columns` or, with a "
-        "reason, to `ignore` in source.yml.",
+        next_step="ask the owner what changed, and review what "
+        f"`muara check {pull.source.name} --propose` writes.",
     )

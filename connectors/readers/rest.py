@@ -14,7 +14,7 @@ import stamina
 
 from common.definition import RestAccess
 from common.errors import SourceDenied, SourceMalformed, SourceShapeChanged, SourceUnavailable
-from connectors.readers.pull import Piece, Pull, require_columns
+from connectors.readers.pull import Piece, Pull, note_shape
 
 PAGES_AT_MOST = 100_000
 
@@ -22,9 +22,23 @@ PAGES_AT_MOST = 100_000
 def read(pull: Pull) -> Iterator[Piece]:
     """Yields one piece per page. Retries what is transient (connection, HTTP 5xx, 429).
 
-    Raises SourceUnavailable, SourceDenied, SourceShapeChanged (404, unknown or missing fields) or
+    Raises SourceUnavailable, SourceDenied, SourceShapeChanged (404, missing fields) or
     SourceMalformed (no JSON array of objects).
     """
+    for rows in _pages(pull):
+        note_shape(pull, {field: "" for row in rows for field in row})
+        pull.extracted += len(rows)
+        yield Piece(_to_arrow(list(pull.stream.columns), rows))
+
+
+def look(pull: Pull) -> None:
+    """Note the fields of the first page; keeps no row. Raises as `read` does."""
+    for rows in _pages(pull):
+        note_shape(pull, {field: "" for row in rows for field in row})
+        return
+
+
+def _pages(pull: Pull) -> Iterator[list[dict[str, Any]]]:
     access = pull.access(RestAccess)
     timeout = httpx.Timeout(
         pull.settings.statement_timeout_seconds, connect=pull.settings.connect_timeout_seconds
@@ -36,10 +50,7 @@ def read(pull: Pull) -> Iterator[Piece]:
             )
             if not rows:
                 return
-            present = list(dict.fromkeys(field for row in rows for field in row))
-            require_columns(pull, present)
-            pull.extracted += len(rows)
-            yield Piece(_to_arrow(list(pull.stream.columns), rows))
+            yield rows
 
 
 def _page(pull: Pull, client: httpx.Client, parameters: dict[str, Any]) -> list[dict[str, Any]]:

@@ -84,6 +84,13 @@ class Machine:
         """A day of the city, from today."""
         return datetime.now(Settings().zone).date() + timedelta(days=days)
 
+    def add_column(self, source: str, stream: str, name: str, value: str) -> None:
+        """As an owner does who tells nobody."""
+        declared = next(one for one in self.definitions[source]["streams"] if one["name"] == stream)
+        with sqlite3.connect(self.folder / f"{source}.db") as connection:
+            table = declared["read"]["table"]
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} TEXT DEFAULT '{value}'")
+
     def repair_registry(self) -> None:
         """One sound resident and one whose NIK is broken; both carry the canary's name."""
         household = "3274010101010001"

@@ -31,7 +31,7 @@ def bag():
 
 
 def test_every_definition_is_a_dag_and_nothing_else_is(bag):
-    others = {"prepare_night", "publish", "deliver_extracts"}
+    others = {"prepare_night", "publish", "deliver_extracts", "review_drift"}
     assert set(bag.dags) == {f"sync_{name}" for name in SOURCES} | others
 
 
@@ -56,7 +56,9 @@ print(json.dumps([seconds, [name for name in {HEAVY} if name in sys.modules]]))
                             text=True, check=True)  # fmt: skip
     seconds, heavy = json.loads(answer.stdout.splitlines()[-1])
     assert heavy == []
-    assert set(seconds) == {"sources.py", "prepare.py", "publish.py", "deliver.py"}
+    assert set(seconds) == {
+        "sources.py", "prepare.py", "publish.py", "deliver.py", "review_drift.py",
+    }  # fmt: skip
     assert max(seconds.values()) < 3
 
 
@@ -98,7 +100,12 @@ def test_the_newest_interval_is_the_one_that_no_other_followed():
 
 
 @pytest.mark.parametrize(
-    ("dag_id", "cron"), [("prepare_night", "45 0 * * *"), ("deliver_extracts", "0 5 * * *")]
+    ("dag_id", "cron"),
+    [
+        ("prepare_night", "45 0 * * *"),
+        ("deliver_extracts", "0 5 * * *"),
+        ("review_drift", "0 8 * * *"),
+    ],
 )
 def test_fixed_hours(bag, dag_id, cron):
     timetable = bag.dags[dag_id].timetable

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from datetime import datetime, time
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ import psutil
 import pytest
 
 from common.settings import ROOT, Settings
-from tests.dags.machine import Machine
+from tests.dags.machine import CANARY_NAME, Machine
 from warehouse.catalog import reading
 
 LOCAL = "airflow.dag_processing.bundles.local.LocalDagBundle"
@@ -31,6 +32,8 @@ BUNDLES = [
 ]
 FIRST_TRY_FAILED = "SELECT state FROM task_instance WHERE task_id = 'request'"
 FIRST_RUN_ENDED = "SELECT state FROM dag_run WHERE dag_id = 'sync_civil_registry'"
+ASKED = "SELECT state FROM task_instance WHERE dag_id = 'review_drift' AND task_id = 'ask'"
+REVIEWED = "SELECT state FROM dag_run WHERE dag_id = 'review_drift'"
 PUBLISHED_BY_ASSETS = (
     "SELECT state FROM dag_run WHERE dag_id = 'publish' AND run_type = 'asset_triggered'"
 )
@@ -63,11 +66,16 @@ def evening(tmp_path_factory):
         machine.wait_for(FIRST_RUN_ENDED, lambda rows: rows == [("failed",)], 300)
         machine.published_too_early = machine.metadata(PUBLISHED_BY_ASSETS)
         machine.repair_registry()
+        machine.add_column("civil_registry", "family", "catatan", CANARY_NAME)
         _trigger(machine, "sync_civil_registry")
         machine.wait_for(PUBLISHED_BY_ASSETS, lambda rows: rows == [("success",)], 300)
         machine.planned = _backfill(machine, "--dry-run")
         _backfill(machine)
         machine.wait_for(BACKFILLED, lambda rows: rows == [("success",)] * 2, 300)
+        run = _trigger(machine, "review_drift")
+        machine.wait_for(ASKED, lambda rows: rows == [("awaiting_input",)], 120)
+        _approve(machine, run)
+        machine.wait_for(REVIEWED, lambda rows: rows == [("success",)], 120)
         machine.services = psutil.Process(up.pid).children(recursive=True)
         machine.down = machine.run("down")
         machine.up_returned = up.wait(60)
@@ -79,16 +87,29 @@ def evening(tmp_path_factory):
             machine.run("down")
 
 
-def _trigger(machine, dag_id):
-    """As a person does in the UI: sign in with the password in the file, run the DAG."""
+@contextmanager
+def _signed_in(machine):
+    """As a person in the UI, with the password in the file."""
     password = json.loads((machine.home / "airflow" / "passwords.json").read_text())["admin"]
     with httpx.Client(base_url=f"http://127.0.0.1:{machine.airflow_port}", timeout=30) as client:
         who = {"username": "admin", "password": password}
         token = client.post("/auth/token", json=who).raise_for_status().json()["access_token"]
-        client.post(
-            f"/api/v2/dags/{dag_id}/dagRuns",
-            json={"logical_date": None},
-            headers={"Authorization": f"Bearer {token}"},
+        client.headers["Authorization"] = f"Bearer {token}"
+        yield client
+
+
+def _trigger(machine, dag_id):
+    """Returns the id of the run."""
+    with _signed_in(machine) as client:
+        answer = client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None})
+        return answer.raise_for_status().json()["dag_run_id"]
+
+
+def _approve(machine, run):
+    with _signed_in(machine) as client:
+        client.patch(
+            f"/api/v2/dags/review_drift/dagRuns/{run}/taskInstances/ask/-1/hitlDetails",
+            json={"chosen_options": ["Approve"], "params_input": {}},
         ).raise_for_status()
 
 
@@ -209,6 +230,16 @@ def test_metadata_holds_counts_only(evening):
     assert {"extracted": 2, "inserted": 1, "updated": 0, "unchanged": 0, "quarantined": 1,
             "excluded": 0, "deleted": 0} in found  # fmt: skip
     assert all(isinstance(count, int) for counts in found for count in counts.values())
+
+
+def test_a_person_is_asked_about_drift_with_counts_only_and_the_answer_counts(evening):
+    ((subject, body),) = evening.metadata("SELECT subject, body FROM hitl_detail")
+    assert subject == "1 drift(s) of sources are open"
+    assert "- **civil_registry**: 1 new. See `muara check civil_registry --propose`" in body
+    accepted = evening.metadata(
+        "SELECT value FROM xcom WHERE dag_id = 'review_drift' AND task_id = 'accept'"
+    )
+    assert accepted == [(1,)]
 
 
 def test_nobody_is_named_in_logs_or_metadata(evening):

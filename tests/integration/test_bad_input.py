@@ -239,7 +239,8 @@ def read_drops(cameras, folder):
         ((HEADER + "RS/2;20/11/2026;Ani\r\n").encode("cp1252"), "row 2 has the wrong number"),
         (HEADER.encode() + b"\x81\r\n", "is not cp1252"),
         (b"no_surat;lain\r\n1;2\r\n", "column.s. gone"),
-        (b"PK\x03\x04\x00\x00\n", "gone|wrong number|not readable|is not cp1252"),
+        (notice(2).encode("cp1252") + notice(3).encode("cp1252"), "no declared column is named"),
+        (b"PK\x03\x04\x00\x00\n", "no declared column is named"),
     ],
 )
 def test_an_unreadable_file_is_refused_whole_and_the_others_load(cameras, tmp_path, content, match):
@@ -261,6 +262,21 @@ def test_an_unreadable_file_is_refused_whole_and_the_others_load(cameras, tmp_pa
     (folder / "rs1" / "kelahiran_rs1_20261120.csv").write_bytes(whole)
     assert counts(read_drops(cameras, folder)) == {"extracted": 2, "inserted": 2}
     assert counts(read_drops(cameras, folder)) == {}, "known files are not read again"
+
+
+def test_a_file_with_a_new_column_loads_and_one_that_lacks_a_column_is_refused(cameras, tmp_path):
+    folder = tmp_path / "drops"
+    (folder / "rs1").mkdir(parents=True)
+    longer = HEADER.replace("\r\n", ";pin\r\n") + notice(1).replace("\r\n", f";{CANARY}\r\n")
+    shorter = HEADER.replace(";alamat", "") + notice(2).replace(";Jl. Kartini", "")
+    (folder / "rs1" / "kelahiran_rs1_20261120.csv").write_bytes(longer.encode("cp1252"))
+    assert counts(read_drops(cameras, folder)) == {"extracted": 1, "inserted": 1}
+    (folder / "rs1" / "kelahiran_rs1_20261121.csv").write_bytes(shorter.encode("cp1252"))
+    with pytest.raises(SourceMalformed, match="gone: alamat"):
+        read_drops(cameras, folder)
+    assert cameras.rows(
+        "SELECT kind, column_name, default_applied FROM lake.ops.drift ORDER BY ALL"
+    ) == [("missing", "alamat", "file_refused"), ("new", "pin", "not_read")]
 
 
 def test_a_file_sent_again_is_a_new_version(cameras, tmp_path):

@@ -20,7 +20,7 @@ from common.errors import (
     SourceShapeChanged,
     SourceUnavailable,
 )
-from connectors.readers.pull import Interval, Piece, Pull, Sums, require_columns
+from connectors.readers.pull import Interval, Piece, Pull, Sums, note_shape
 from connectors.readers.sql import buckets
 from connectors.readers.sql.dialect import SourceColumn, Sqlite, dialect_of
 from connectors.readers.sql.routes import DRIVER_ERRORS, Route, RouteBroken, route_of, taken_count
@@ -64,6 +64,12 @@ def count(pull: Pull, stretches: Sequence[Interval]) -> list[int]:
         ]
 
 
+def look(pull: Pull) -> None:
+    """Note the shape of the stream's table; reads no row. Raises as `read` does."""
+    with _session(pull):
+        pass
+
+
 class _Table:
     """The stream's table in an open session."""
 
@@ -74,7 +80,7 @@ class _Table:
         self.connection = connection
         declared = sa.inspect(connection).get_columns(access.table)
         found = {one["name"]: SourceColumn(one["name"], one["type"]) for one in declared}
-        require_columns(pull, list(found))
+        note_shape(pull, {name: column.declared for name, column in found.items()})
         self.columns = [found[name] for name in pull.stream.columns]
         ours = {column.name: sent for sent, column in pull.stream.columns.items()}
         self.key = [found[ours[part]] for part in pull.stream.key]
