@@ -4,7 +4,7 @@
 # Does nothing when all is there. Needs root when something is missing.
 set -eu
 
-PACKAGES="postgresql mariadb-server chromium"
+PACKAGES="postgresql mariadb-server chromium openssl"
 
 missing=""
 for package in $PACKAGES; do

@@ -114,8 +114,9 @@ class Server:
 
 
 @contextmanager
-def postgres() -> Iterator[Server]:
-    """A private PostgreSQL, stopped and deleted when the context exits."""
+def postgres(*, encrypted: bool = False) -> Iterator[Server]:
+    """A private PostgreSQL, stopped and deleted when the context exits; `encrypted`: with TLS and
+    a certificate of its own in `folder / "certificate"`."""
     initdb, program = _program("initdb", "postgresql"), _program("postgres", "postgresql")
     with _folder() as folder:
         password, port = secrets.token_hex(8), _free_port()
@@ -132,6 +133,9 @@ def postgres() -> Iterator[Server]:
             "full_page_writes": "off",
             "shared_buffers": "32MB",
         }
+        if encrypted:
+            certificate, key = _certificate(folder)
+            options |= {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": key}
         with _running(
             Server(
                 backend="postgresql",
@@ -148,8 +152,8 @@ def postgres() -> Iterator[Server]:
 
 
 @contextmanager
-def mariadb() -> Iterator[Server]:
-    """A private MariaDB, stopped and deleted when the context exits."""
+def mariadb(*, encrypted: bool = False) -> Iterator[Server]:
+    """A private MariaDB, stopped and deleted when the context exits; `encrypted` as `postgres`."""
     install = _program("mariadb-install-db", "mariadb-server")
     program = _program("mariadbd", "mariadb-server")
     with _folder() as folder:
@@ -175,6 +179,10 @@ def mariadb() -> Iterator[Server]:
             "innodb-flush-log-at-trx-commit": 0,
             "key-buffer-size": "1M",
         }
+        if encrypted:
+            certificate, key = _certificate(folder)
+            options |= {"ssl-cert": certificate, "ssl-key": key}
+            options["require-secure-transport"] = "OFF"
         with _running(
             Server(
                 backend="mysql",
@@ -207,6 +215,20 @@ def _folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder)
+
+
+def _certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for the loopback, and its key."""
+    certificate, key = folder / "certificate", _write(folder / "key", "")
+    subprocess.run(
+        [_program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days",
+         "2", "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=IP:{HOST}", "-out", certificate,
+         "-keyout", key],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    for path in (certificate, key):
+        _give(path)
+    return certificate, key
 
 
 def _as_arguments(options: dict[str, object]) -> list[str]:

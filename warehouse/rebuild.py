@@ -11,7 +11,7 @@ import duckdb
 from common.definition import Source, Stream
 from common.settings import Settings
 from warehouse.catalog import attach, open_duckdb
-from warehouse.load import Conform, Typed, apply_batch
+from warehouse.merge import Conform, Typed, apply_batch
 from warehouse.tables import landing_name, tables
 
 

@@ -5,7 +5,7 @@ import pytest
 from common.errors import Imbalance
 from connectors.readers import sql
 from tests.world import Cameras, monitor
-from warehouse import load
+from warehouse import load, merge
 
 
 @pytest.fixture
@@ -55,23 +55,23 @@ def test_a_load_that_lands_one_row_twice(cameras, monkeypatch):
 
 
 def test_a_merge_that_skips_one_core_row(cameras, monkeypatch):
-    original = load._merge
+    original = merge._merge
 
     def losing(connection, table, rows, *rest):
         original(connection, table, f"SELECT * FROM ({rows}) WHERE camera_number <> 3", *rest)
 
-    monkeypatch.setattr(load, "_merge", losing)
+    monkeypatch.setattr(merge, "_merge", losing)
     refused(cameras, "conforms to 30 records, core.camera holds 29")
 
 
 def test_a_conform_that_doubles_a_key(cameras, monkeypatch):
-    original = load._merge
+    original = merge._merge
 
     def doubling(connection, table, rows, *rest):
         doubled = f"SELECT * FROM ({rows}) UNION ALL SELECT * FROM ({rows}) WHERE camera_number = 3"
         original(connection, table, doubled, *rest)
 
-    monkeypatch.setattr(load, "_merge", doubling)
+    monkeypatch.setattr(merge, "_merge", doubling)
     refused(cameras, "30 of them distinct")
 
 

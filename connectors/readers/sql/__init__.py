@@ -27,6 +27,7 @@ from connectors.readers.sql.routes import DRIVER_ERRORS, Route, RouteBroken, rou
 
 DENIED = ("password", "access denied", "permission denied", "authentication", "not authorized")
 GONE = ("no such table", "no such column", "doesn't exist", "does not exist", "unknown column")
+UNSEALED = ("certificate", "ssl error", "no such file or directory")
 SLOW = ("statement timeout", "max_statement_time", "maximum statement execution time")
 
 
@@ -249,11 +250,11 @@ def _session(pull: Pull) -> Iterator[_Table]:
         ) from None
     except pa.ArrowException:
         raise SourceMalformed(
-            "the database sent text that is not valid UTF-8, or a row of more than 8 MB",
+            "the database sent text that is not valid UTF-8, or a row of more than 4 MB",
             where=pull.where,
             next_step="ask the owner in which encoding the table really is.",
         ) from None
-    except DRIVER_ERRORS as error:
+    except (*DRIVER_ERRORS, OSError) as error:
         raise _translated(pull, error, limit) from None
     finally:
         engine.dispose()
@@ -286,6 +287,13 @@ def _connect_arguments(pull: Pull) -> dict[str, Any]:
 def _translated(pull: Pull, error: Exception, seconds: int) -> SourceError:
     cause = getattr(error, "orig", None) or error
     text = str(cause).lower()
+    if sa.make_url(pull.url).query and any(sign in text for sign in UNSEALED):
+        return SourceDenied(
+            "no TLS connection with the certificates of the connection's URL",
+            where=pull.where,
+            next_step=f"check the certificate files of connection {pull.stream.connection} with "
+            "the owner.",
+        )
     if any(sign in text for sign in DENIED):
         return SourceDenied(
             "the database refuses the user or password",

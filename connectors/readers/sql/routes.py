@@ -18,7 +18,7 @@ from sqlalchemy import exc
 
 from connectors.readers.sql.dialect import Dialect, Mariadb, Postgresql
 
-COPY_BLOCK = 8 << 20
+COPY_BLOCK = 4 << 20
 """Bytes Arrow parses at a time; a single row must fit."""
 COUNT = "muara_count"
 
