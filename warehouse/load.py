@@ -19,6 +19,7 @@ from common.log import stage as mark
 from common.settings import Settings
 from warehouse import drift
 from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.merge import Conform, Typed, apply_batch
 from warehouse.staging import Staging
 from warehouse.tables import LANDING_COLUMNS, tables
 
