@@ -65,7 +65,10 @@ def value(sent: ir.StringValue, column: Column) -> ir.Value:
         case "text" | "json":
             return text
         case "integer":
-            return text.try_cast("int64")
+            number = text.try_cast("int64")
+            # DuckDB rounds 1.5 to 2; we do not.
+            whole = ~text.contains(".") | (text.try_cast("decimal(18, 4)") == number)
+            return whole.ifelse(number, ibis.null("int64"))
         case "decimal":
             number = _number(text, column)
             # Up to 18 digits fit a machine word; reading 20 at once is a hundred times slower.
@@ -99,5 +102,8 @@ def _moment(text: ir.StringValue, column: Column) -> ir.TimestampValue:
         # and reading them as such is four times cheaper.
         has_none = (text.length() == 10) | ((text.length() == 19) & (text.substr(16, 1) == ":"))
         zoned = text.try_cast("timestamp('UTC')").cast("timestamp")
-        return has_none.ifelse(text.try_cast("timestamp"), zoned)
+        # "infinity" is a timestamp to DuckDB and to nobody who counts days.
+        is_dated = (text >= "0") & (text < ":")
+        moment = has_none.ifelse(text.try_cast("timestamp"), zoned)
+        return is_dated.ifelse(moment, ibis.null("timestamp"))
     return ibis.coalesce(*(try_strptime(text, fmt) for fmt in column.formats))
