@@ -23,7 +23,7 @@ from common.errors import (
 from connectors.readers.pull import Interval, Piece, Pull, Sums, note_shape
 from connectors.readers.sql import buckets
 from connectors.readers.sql.dialect import SourceColumn, Sqlite, dialect_of
-from connectors.readers.sql.routes import DRIVER_ERRORS, Route, RouteBroken, route_of, taken_count
+from connectors.readers.sql.routes import DRIVER_ERRORS, Route, RouteBroken, route_of
 
 DENIED = ("password", "access denied", "permission denied", "authentication", "not authorized")
 GONE = ("no such table", "no such column", "doesn't exist", "does not exist", "unknown column")
@@ -97,22 +97,14 @@ class _Table:
 
 
 def _rows(pull: Pull, table: _Table, condition: str) -> Iterator[Piece]:
-    pull.announced, batches = table.route.counted(table.texts, f"{table.name}{condition}")
     started = time.monotonic()
-    for batch in batches:
-        rows, count = taken_count(batch)
-        if count is not None:
-            pull.announced = count
+    for rows in table.route.rows(table.texts, f"{table.name}{condition}"):
         pull.extracted += rows.num_rows
         yield Piece(_sent(rows))
         if pull.source.rows_per_second:
-            time.sleep(
-                max(0, started + pull.extracted / pull.source.rows_per_second - time.monotonic())
-            )
-    if pull.announced is None:
-        # The count comes with the first row; without one, ask whether there really is none.
-        count = table.scalar(f"SELECT count(*) FROM {table.name}{condition}")
-        pull.announced = int(count)
+            due = started + pull.extracted / pull.source.rows_per_second
+            time.sleep(max(0, due - time.monotonic()))
+    pull.announced = table.route.told
     if pull.extracted != pull.announced:
         raise RouteBroken(f"the stream ended after {pull.extracted} rows")
 

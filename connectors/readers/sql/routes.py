@@ -8,10 +8,8 @@ All of them send the same SQL (see dialect.py), so they give the same texts.
 
 import io
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 from pyarrow import csv
 from sqlalchemy import exc
@@ -28,22 +26,24 @@ class RouteBroken(Exception):
 
 
 class Route:
-    """The driver's own cursor, a bounded number of rows at a time."""
+    """The driver's own cursor, a bounded number of rows at a time.
+
+    `told`, after the last batch of `rows`: how many rows the database itself says there were, in
+    the same snapshot.
+    """
 
     def __init__(self, connection: sa.Connection, dialect: Dialect, batch_rows: int) -> None:
         self.connection, self.dialect, self.batch_rows = connection, dialect, batch_rows
+        self.told = 0
 
-    def counted(self, columns: dict[str, str], source: str) -> tuple[int | None, Iterator]:
-        """How many rows `SELECT … FROM source` has, and its batches.
-
-        `columns` is name → SQL of a text; `source` is a table with its condition. The count is the
-        database's own, taken in the same snapshot; None where it comes with the rows (`COUNT`).
-        """
-        count = self._scalar(f"SELECT count(*) FROM {source}")
-        return int(count), self.fetch(columns, source)
+    def rows(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
+        """`SELECT … FROM source`: `columns` is name → SQL of a text, `source` a table with its
+        condition."""
+        self.told = self._count(source)
+        yield from self.fetch(columns, source)
 
     def fetch(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
-        """The batches alone."""
+        """The batches, uncounted."""
         result = self.connection.execution_options(
             stream_results=True, max_row_buffer=self.batch_rows, no_parameters=True
         ).exec_driver_sql(self._select(columns, source))
@@ -57,13 +57,16 @@ class Route:
         chosen = ", ".join(f"{text} AS {quote(name)}" for name, text in columns.items())
         return f"SELECT {chosen} FROM {source}"
 
-    def _scalar(self, statement: str) -> Any:
+    def _count(self, source: str) -> int:
         options = self.connection.execution_options(no_parameters=True)
-        return options.exec_driver_sql(statement).scalar_one()
+        return int(options.exec_driver_sql(f"SELECT count(*) FROM {source}").scalar_one())
 
 
 class PostgresCopy(Route):
-    """COPY … TO STDOUT on the session's own connection."""
+    """COPY … TO STDOUT on the session's own connection; it ends with the server's count."""
+
+    def rows(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
+        yield from self.fetch(columns, source)
 
     def fetch(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
         import psycopg
@@ -72,23 +75,28 @@ class PostgresCopy(Route):
         assert isinstance(driver, psycopg.Connection)
         try:
             statement = f"COPY ({self._select(columns, source)}) TO STDOUT (FORMAT csv)"
-            with driver.cursor() as cursor, cursor.copy(statement.encode()) as copy:
-                stream = _Stream(copy)
-                if stream.is_empty:
-                    return
-                yield from csv.open_csv(
-                    stream,
-                    read_options=csv.ReadOptions(column_names=list(columns), block_size=COPY_BLOCK),
-                    parse_options=csv.ParseOptions(newlines_in_values=True),
-                    convert_options=csv.ConvertOptions(
-                        column_types=dict.fromkeys(columns, pa.string()),
-                        strings_can_be_null=True,
-                        null_values=[""],
-                        quoted_strings_can_be_null=False,
-                    ),
-                )
+            with driver.cursor() as cursor:
+                with cursor.copy(statement.encode()) as copy:
+                    yield from _parsed(_Stream(copy), list(columns))
+                self.told = cursor.rowcount
         except psycopg.Error as error:
             raise RouteBroken(str(error)) from None
+
+
+def _parsed(stream: "_Stream", columns: list[str]) -> Iterator[pa.RecordBatch]:
+    if stream.is_empty:
+        return
+    yield from csv.open_csv(
+        stream,
+        read_options=csv.ReadOptions(column_names=columns, block_size=COPY_BLOCK),
+        parse_options=csv.ParseOptions(newlines_in_values=True),
+        convert_options=csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()),
+            strings_can_be_null=True,
+            null_values=[""],
+            quoted_strings_can_be_null=False,
+        ),
+    )
 
 
 class _Stream(io.RawIOBase):
@@ -122,9 +130,15 @@ class _Stream(io.RawIOBase):
 class Connectorx(Route):
     """A connection of its own: the statement is its snapshot and counts itself."""
 
-    def counted(self, columns: dict[str, str], source: str) -> tuple[int | None, Iterator]:
+    def rows(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
+        self.told = -1
         count = f"CAST((SELECT count(*) FROM {source}) AS CHAR)"
-        return None, self.fetch({**columns, COUNT: count}, source)
+        for batch in self.fetch({**columns, COUNT: count}, source):
+            if batch.num_rows:
+                self.told = int(batch.column(COUNT)[0].as_py())
+            yield batch.drop_columns([COUNT])
+        if self.told < 0:  # no row came, and so no count: is there really none?
+            self.told = self._count(source)
 
     def fetch(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
         import connectorx
@@ -161,14 +175,6 @@ def route_of(connection: sa.Connection, dialect: Dialect, batch_rows: int) -> Ro
     if isinstance(dialect, Mariadb) and not connection.engine.url.query:
         return Connectorx(connection, dialect, batch_rows)
     return Route(connection, dialect, batch_rows)
-
-
-def taken_count(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, int | None]:
-    """The batch without the count that came with it, and the count."""
-    if COUNT not in batch.schema.names or not batch.num_rows:
-        return batch, None
-    count = int(pc.min(batch.column(COUNT)).as_py())
-    return batch.drop_columns([COUNT]), count
 
 
 def _texts(values: tuple) -> pa.Array:
