@@ -73,12 +73,12 @@ def evening(tmp_path_factory):
         _backfill(machine)
         machine.wait_for(BACKFILLED, lambda rows: rows == [("success",)] * 2, 300)
         run = _trigger(machine, "review_drift")
-        machine.wait_for(ASKED, lambda rows: rows == [("awaiting_input",)], 120)
+        machine.wait_for(ASKED, lambda rows: rows == [("awaiting_input",)], 300)
         _approve(machine, run)
-        machine.wait_for(REVIEWED, lambda rows: rows == [("success",)], 120)
+        machine.wait_for(REVIEWED, lambda rows: rows == [("success",)], 300)
         machine.services = psutil.Process(up.pid).children(recursive=True)
         machine.down = machine.run("down")
-        machine.up_returned = up.wait(60)
+        machine.up_returned = up.wait(120)
         inbox.shutdown()
         yield machine
     finally:
@@ -91,7 +91,7 @@ def evening(tmp_path_factory):
 def _signed_in(machine):
     """As a person in the UI, with the password in the file."""
     password = json.loads((machine.home / "airflow" / "passwords.json").read_text())["admin"]
-    with httpx.Client(base_url=f"http://127.0.0.1:{machine.airflow_port}", timeout=30) as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{machine.airflow_port}", timeout=240) as client:
         who = {"username": "admin", "password": password}
         token = client.post("/auth/token", json=who).raise_for_status().json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"
