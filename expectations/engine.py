@@ -39,7 +39,8 @@ class StagingDatasource(SQLDatasource):
 
     type: str = "muara_staging"  # type: ignore[assignment]
 
-    def over(self, connection: duckdb.DuckDBPyConnection) -> "StagingDatasource":
+    @contextmanager
+    def over(self, connection: duckdb.DuckDBPyConnection) -> Iterator["StagingDatasource"]:
         engine = sa.create_engine(
             "duckdb:///:memory:",
             creator=lambda: duckdb_engine.ConnectionWrapper(connection.cursor()),
@@ -49,8 +50,14 @@ class StagingDatasource(SQLDatasource):
         engine.dialect.get_pk_constraint = _no_primary_key  # type: ignore[method-assign]
         self._engine = engine
         # Great Expectations declares the private attribute by its stock engine's class.
-        self._execution_engine = DuckDBExecutionEngine(engine=engine)  # type: ignore[assignment]
-        return self
+        kept = DuckDBExecutionEngine(engine=engine, create_temp_table=False)
+        self._execution_engine = kept  # type: ignore[assignment]
+        try:
+            yield self
+        finally:
+            if kept._connection:
+                kept._connection.close()
+            engine.dispose()
 
     def get_engine(self) -> sa.Engine:
         assert self._engine is not None
