@@ -49,8 +49,8 @@ class StagingDatasource(SQLDatasource):
         # A staged table has no primary key, and to look for one takes 0.15 s in every batch.
         engine.dialect.get_pk_constraint = _no_primary_key  # type: ignore[method-assign]
         self._engine = engine
-        # Great Expectations declares the private attribute by its stock engine's class.
         kept = DuckDBExecutionEngine(engine=engine, create_temp_table=False)
+        # Great Expectations declares the private attribute by its stock engine's class.
         self._execution_engine = kept  # type: ignore[assignment]
         try:
             yield self

@@ -172,7 +172,7 @@ def _worked_in(stream: CommentedMap, own: Stream, difference: Difference) -> str
                 own.cursor and own.cursor.column == drift.column
             )
             if bears:
-                return f"TODO gone, and its rows cannot be told apart without: {drift.column}{used}"
+                return f"decide: gone, but rows cannot be told apart without: {drift.column}{used}"
             del columns[drift.column]
             return f"gone: {drift.column}{used}"
         case "retyped":
@@ -183,7 +183,7 @@ def _worked_in(stream: CommentedMap, own: Stream, difference: Difference) -> str
         case _:
             codes = [f"{json.dumps(code)} in {rows} rows" for code, rows in difference.codes]
             return (
-                f"TODO unseen codes of {drift.column} in {drift.rows} rows"
+                f"decide: unseen codes of {drift.column} in {drift.rows} rows"
                 + (f": {', '.join(codes)}" if codes else "")
                 + used
             )

@@ -232,9 +232,10 @@ def test_a_code_never_seen_is_counted_and_told_only_when_short_and_frequent(came
     assert cameras.drifts() == seen
 
     proposed = cameras.propose()
-    (todo,) = [line for line in proposed.diff.splitlines() if "TODO" in line]
-    assert todo.strip("+ ") == (
-        '# TODO unseen codes of Function in 14 rows: "Rec" in 6 rows, used by core.camera.function'
+    (remark,) = [line for line in proposed.diff.splitlines() if "decide:" in line]
+    assert remark.strip("+ ") == (
+        '# decide: unseen codes of Function in 14 rows: "Rec" in 6 rows, '
+        "used by core.camera.function"
     )
     for place in (proposed.path, cameras.settings.home / "logs" / "muara.log"):
         assert SECRET not in place.read_text()

@@ -22,7 +22,7 @@ from common.errors import (
 )
 from connectors.readers.pull import Interval, Piece, Pull, Sums, note_shape
 from connectors.readers.sql import buckets
-from connectors.readers.sql.dialect import SourceColumn, Sqlite, dialect_of
+from connectors.readers.sql.dialect import SourceColumn, Sqlite, SummingDialect, dialect_of
 from connectors.readers.sql.routes import DRIVER_ERRORS, Route, RouteBroken, route_of
 
 DENIED = ("password", "access denied", "permission denied", "authentication", "not authorized")
@@ -168,7 +168,7 @@ def _moment(at: datetime) -> str:
 def _changed_buckets(pull: Pull, table: _Table) -> str | None:
     """The condition that leaves the rows of changed buckets; '' for all, None for none at all."""
     dialect = table.dialect
-    if not dialect.has_checksums:
+    if not isinstance(dialect, SummingDialect):
         raise SourceShapeChanged(
             f"strategy `checksum` does not know the database {table.connection.dialect.name}",
             where=pull.where,

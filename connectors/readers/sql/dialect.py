@@ -11,6 +11,7 @@ they are. Blanks that pad `char(n)` are not part of the value.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +45,9 @@ class SourceColumn:
 
 
 class Dialect:
-    """Any database SQLAlchemy speaks: values as its driver gives them, no checksums."""
+    """Any database SQLAlchemy speaks: values as its driver gives them."""
 
     name = "other"
-    has_checksums = False
 
     def quote(self, name: str) -> str:
         return '"' + name.replace('"', '""') + '"'
@@ -63,35 +63,38 @@ class Dialect:
         """Statements that make the session a guest: read-only, one snapshot, bounded in time."""
         return []
 
+    def now(self, cursor: SourceColumn) -> str | None:
+        """SQL: the source's own clock, as the column's kind of text; None where it has none."""
+        return None
+
+
+class SummingDialect(Dialect, ABC):
+    """A database that can sum hashes of its rows, for strategy `checksum`."""
+
+    @abstractmethod
     def bucket(self, key: str) -> str:
         """SQL: the first 32 bits of the MD5 of a key's text, the same on every database."""
-        raise NotImplementedError
 
+    @abstractmethod
     def row_hash(self, text: str) -> str:
         """SQL: a number of up to 64 bits that changes when the row's text changes."""
-        raise NotImplementedError
 
     def shifted(self, bucket: str, bits: int) -> str:
         """SQL: the leading `bits` of a bucket."""
         return f"({bucket}) >> {BUCKET_BITS - bits}"
 
+    @abstractmethod
     def joined(self, columns: list[SourceColumn]) -> str:
         """SQL: all values of a row in one text, NULL told apart from ''."""
-        raise NotImplementedError
 
     def key_text(self, columns: list[SourceColumn]) -> str:
         """SQL: the key as landing spells it, its parts joined by `|`; '' when a part is NULL."""
         parts = " || '|' || ".join(self.as_text(column) for column in columns)
         return f"coalesce({parts}, '')"
 
-    def now(self, cursor: SourceColumn) -> str | None:
-        """SQL: the source's own clock, as the column's kind of text; None where it has none."""
-        return None
 
-
-class Postgresql(Dialect):
+class Postgresql(SummingDialect):
     name = "postgresql"
-    has_checksums = True
 
     def as_text(self, column: SourceColumn) -> str:
         if column.kind == "bytea":
@@ -125,9 +128,8 @@ class Postgresql(Dialect):
         return f"to_char(now() AT TIME ZONE {own_zone}, 'YYYY-MM-DD HH24:MI:SS')"
 
 
-class Mariadb(Dialect):
+class Mariadb(SummingDialect):
     name = "mysql"
-    has_checksums = True
     binary = frozenset({"binary", "varbinary", "blob", "tinyblob", "mediumblob", "longblob"})
     written = frozenset(
         {"char", "varchar", "text", "tinytext", "mediumtext", "longtext", "enum", "set", "json"}
@@ -188,11 +190,10 @@ class Mysql(Mariadb):
         return [f"SET SESSION max_execution_time = {seconds * 1000}"]
 
 
-class Sqlite(Dialect):
+class Sqlite(SummingDialect):
     """SQLite: any value may be of any type; hashes are functions that we register."""
 
     name = "sqlite"
-    has_checksums = True
 
     def as_text(self, column: SourceColumn) -> str:
         name = self.quote(column.name)
