@@ -36,6 +36,8 @@ class Rule(BaseModel):
     severity: Severity
     reason: str
     origin: str
+    plain: str = Field("", description="what is wrong, in Indonesian, for the agency's workbook")
+    remedy: str = Field("", description="what to correct, in Indonesian")
     kind: str = Field(pattern=r"^expect_[a-z_]+$")
     arguments: dict[str, Any]
 
