@@ -13,6 +13,7 @@ from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
 from pipeline import leave
+from pipeline.replay import replay_due
 from pipeline.sync import prepare, sync
 from warehouse import manifest
 from warehouse.account import attempts
@@ -32,7 +33,8 @@ class Check:
 
 
 def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
-    """The night without Airflow: every stream, then publish and deliver. Returns its failures.
+    """The night without Airflow: every stream, what is to be judged again, then publish and
+    deliver. Returns its failures.
 
     One source's failure never stops the others.
     """
@@ -44,6 +46,7 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
                 sync(settings, source, stream, resolve)
             except MuaraError as error:
                 failures.append(error)
+        failures += replay_due(settings, source)[1]
     for leaving in (leave.publish, leave.deliver):
         try:
             leaving(settings)
