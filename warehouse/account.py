@@ -49,7 +49,8 @@ def attempts(
     rows = connection.execute(
         f"""
         SELECT batch_id, source, stream, night, strategy, outcome, {", ".join(COUNTS)},
-            error_message, committed_at, max(night) FILTER (outcome = 'loaded' AND strategy <> 'replay')
+            error_message, committed_at,
+            max(night) FILTER (outcome = 'loaded' AND strategy <> 'replay')
                 OVER (PARTITION BY source, stream ORDER BY batch_id)
         FROM lake.ops.ledger WHERE batch_id > {after_batch}
         {newest} ORDER BY batch_id
