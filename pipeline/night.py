@@ -85,6 +85,10 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         persons = connection.execute(
             "SELECT count(*) FROM lake.core.person WHERE valid_to IS NULL AND status = 'resident'"
         ).fetchall()[0][0]
+        # A stream that reads only what changed does not count again what is still broken.
+        in_quarantine = connection.execute(
+            "SELECT count(*) FROM lake.quarantine.row WHERE state = 'open'"
+        ).fetchall()[0][0]
     night = clock.today(settings)
     folders = (settings.home / "extracts").glob(f"*/{night}/*")
     return {
@@ -93,7 +97,7 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "inserted": sum(one.counts["inserted"] for one in tonight),
         "updated": sum(one.counts["updated"] for one in tonight),
         "deleted": sum(one.counts["deleted"] for one in tonight),
-        "quarantined": sum(one.counts["quarantined"] for one in tonight),
+        "quarantined": in_quarantine,
         "persons": persons,
         "extract_files": sum(1 for _ in folders),
         "seconds": round(seconds, 1),
