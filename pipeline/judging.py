@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from datetime import date
 from hashlib import sha256
 
@@ -25,43 +24,49 @@ def judgement_of(
 ) -> Judgement:
     """The lake is attached for reading. Rules about the table as a whole judge no row, and a rule's
     wording changes no verdict: both are left out."""
-    about_rows = [rule for rule in rules if rule.is_about_rows]
-    judging = {
-        "rules": [
-            rule.model_dump(include={"rule", "severity", "kind", "arguments"})
-            for rule in about_rows
-        ],
-        "columns": [column.model_dump(exclude={"note"}) for column in stream.columns.values()],
-        "key": stream.key,
-        "typing": VERSION,
-    }
-    words = " ".join(str(rule.arguments) for rule in about_rows)
-    return Judgement(
-        _hash(judging), _hash(list(_context(connection, source, stream, words, night)))
-    )
-
-
-def _context(
-    connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream, words: str, night: date
-) -> Iterator[tuple[str, str]]:
-    """(what the rules' `words` name, its state)."""
-    if re.search(r"\bnight\b", words):
-        yield "night", str(night)
-    for sibling in source.streams:
-        if re.search(rf"\bcurrent_{sibling.name}\b", words):
-            landed = f"lake.{landing_name(source, sibling)}"
-            query = f"SELECT max(_batch_id), count(*) FROM {landed} WHERE _op <> 'hold'"
-            yield sibling.name, str(connection.execute(query).fetchone())
-    for name in sorted(set(re.findall(r"\blake\.(\w+\.\w+)", words)) & set(tables())):
-        query = f"SELECT bit_xor(hash(one)), count(*) FROM lake.{name} AS one"
-        yield name, str(connection.execute(query).fetchone())
     waivers = connection.execute(
         "SELECT CAST(waiver_id AS VARCHAR) FROM lake.quarantine.waiver "
         f"WHERE source = ? AND stream = ? AND {in_force(night)} ORDER BY ALL",
         [source.name, stream.name],
     ).fetchall()
-    if waivers:
-        yield "waivers", str(waivers)
+    judging = {
+        "rules": [
+            rule.model_dump(include={"rule", "severity", "kind", "arguments"})
+            for rule in rules
+            if rule.is_about_rows
+        ],
+        "columns": [column.model_dump(exclude={"note"}) for column in stream.columns.values()],
+        "key": stream.key,
+        "typing": VERSION,
+        "waivers": waivers,
+    }
+    named = {name for rule in rules if rule.is_about_rows for name in looked_at(rule, source)}
+    context = {name: _state(connection, source, name, night) for name in named}
+    return Judgement(_hash(judging), _hash(context))
+
+
+def looked_at(rule: Rule, source: Source) -> set[str]:
+    """What a rule looks at beside the row: `night`, `current_<stream>` of its source, tables of the
+    lake such as `ref.region`."""
+    words = str(rule.arguments)
+    inside = {"night", *(f"current_{stream.name}" for stream in source.streams)}
+    return (set(re.findall(r"\w+", words)) & inside) | (
+        set(re.findall(r"\blake\.(\w+\.\w+)", words)) & set(tables())
+    )
+
+
+def _state(
+    connection: duckdb.DuckDBPyConnection, source: Source, name: str, night: date
+) -> list[str]:
+    """Another one whenever what stands behind a name of `looked_at` changed."""
+    if name == "night":
+        return [str(night)]
+    if name.startswith("current_"):
+        landed = landing_name(source, source.stream(name.removeprefix("current_")))
+        query = f"SELECT max(_batch_id), count(*) FROM lake.{landed} WHERE _op <> 'hold'"
+    else:
+        query = f"SELECT bit_xor(hash(one)), count(*) FROM lake.{name} AS one"
+    return [str(value) for row in connection.execute(query).fetchall() for value in row]
 
 
 def _hash(of: object) -> str:

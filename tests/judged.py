@@ -7,7 +7,7 @@ import yaml
 from common.settings import ROOT
 from pipeline.replay import is_due, replay
 from tests.world import Cameras
-from warehouse.catalog import attach, open_duckdb, reading
+from warehouse.catalog import attach, open_duckdb
 
 
 class Judged(Cameras):
@@ -52,8 +52,7 @@ class Judged(Cameras):
 
     @property
     def is_due(self):
-        with reading(self.settings) as connection:
-            return is_due(connection, self.settings, self.source, self.stream)
+        return is_due(self.settings, self.source, self.stream)
 
     def entries(self, columns="rules, state"):
         return self.rows(

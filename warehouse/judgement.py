@@ -4,23 +4,17 @@ Written with the batch that judged all there is of a stream, and only when it ch
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import duckdb
 
-
-class Batch(Protocol):
-    """What of a ledger row is needed to tell which batch judged."""
-
-    source: str
-    stream: str
-    batch_id: int
+from common.settings import Settings
+from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """`rules_hash`: SHA-256 of the stream's rules and typing. `context_hash`: SHA-256 of what its
-    rules look at beside the row."""
+    """`rules_hash`: SHA-256 of the stream's rules, typing and waivers. `context_hash`: SHA-256 of
+    what its rules look at beside the row."""
 
     rules_hash: str
     context_hash: str
@@ -35,15 +29,26 @@ def last(connection: duckdb.DuckDBPyConnection, source: str, stream: str) -> Jud
     return Judgement(*row) if row else None
 
 
-def write(connection: duckdb.DuckDBPyConnection, batch: Batch, now: Judgement) -> None:
-    """In the batch's transaction."""
-    if last(connection, batch.source, batch.stream) == now:
+def write(connection: duckdb.DuckDBPyConnection, source: str, stream: str, now: Judgement) -> None:
+    """In the transaction of the batch that judged all rows of the stream so."""
+    if last(connection, source, stream) == now:
         return
     connection.execute(
-        "DELETE FROM lake.ops.judgement WHERE source = ? AND stream = ?",
-        [batch.source, batch.stream],
+        "DELETE FROM lake.ops.judgement WHERE source = ? AND stream = ?", [source, stream]
     )
     connection.execute(
-        "INSERT INTO lake.ops.judgement VALUES (?, ?, ?, ?, ?)",
-        [batch.source, batch.stream, batch.batch_id, now.rules_hash, now.context_hash],
+        "INSERT INTO lake.ops.judgement VALUES (?, ?, ?, ?)",
+        [source, stream, now.rules_hash, now.context_hash],
     )
+
+
+def note(settings: Settings, source: str, stream: str, now: Judgement) -> None:
+    """That all rows would be judged so as well, found without a batch."""
+    with writer_lock(settings):
+        connection = open_duckdb(settings)
+        try:
+            attach(connection, settings)
+            with transaction(connection):
+                write(connection, source, stream, now)
+        finally:
+            connection.close()

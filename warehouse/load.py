@@ -152,7 +152,7 @@ def load(
             write_interval(area.connection, account, reach.interval)
             drift.write(area.connection, account, drifts)
             if reach.scope in ("all", "own") or _is_first(area.connection, account):
-                judgement.write(area.connection, account, judged_by)
+                judgement.write(area.connection, account.source, account.stream, judged_by)
             write_account(area.connection, account)
             mark("balanced", source=account.source, stream=account.stream)
     mark("committed", source=account.source, stream=account.stream, batch=account.batch_id)

@@ -133,6 +133,16 @@ def test_another_stream_that_changed_lets_rows_be_judged_again(cameras):
     assert replay_due(cameras.settings, cameras.source) == ([], [])
     assert cameras.rows("SELECT state FROM lake.quarantine.row") == [("replayed",)]
 
+    cameras.stream = inventory
+    cameras.hold(*many(end=30))
+    cameras.sync()
+    assert replay_due(cameras.settings, cameras.source) == ([], []), "no verdict would change"
+    cameras.hold(*many(start=2, end=30))
+    cameras.next_night()
+    cameras.sync()
+    accounts, _ = replay_due(cameras.settings, cameras.source)
+    assert [counts(one) for one in accounts] == [{"extracted": 1, "quarantined": 1}]
+
 
 def test_a_cursor_or_checksum_that_reads_little_is_judged_again_whole(tmp_path):
     cameras = Judged(tmp_path, "checksum")
