@@ -51,7 +51,6 @@ def test_a_code_that_became_known_lets_its_rows_in(cameras):
     landed = "SELECT _row, _origin FROM lake.landing.cctv__monitor WHERE camera_number = '30'"
     assert cameras.rows(landed) == [(21, None)], "with the place it first came with"
     assert not cameras.is_due
-    assert cameras.rebuild_differences() == {}
     assert counts(cameras.sync()) == {"extracted": 21, "unchanged": 21}
 
 
@@ -160,7 +159,6 @@ def test_a_cursor_or_checksum_that_reads_little_is_judged_again_whole(tmp_path):
     assert cameras.rows("SELECT count(*) FROM lake.core.camera WHERE valid_to IS NULL "
                         "AND flags = ['even']") == [(100,)]  # fmt: skip
     assert not cameras.is_due
-    assert cameras.rebuild_differences() == {}
 
 
 def between(monkeypatch, what):
@@ -273,7 +271,6 @@ def test_a_waived_row_loads_flagged_until_the_date_has_passed(cameras, way):
     assert counts(getattr(cameras, way)()) == {"extracted": 21, "unchanged": 20, "quarantined": 1}
     assert cameras.core()[-1][2][-1] == "held_in_quarantine"
     assert cameras.entries() == [(["function_unknown"], "waived"), (["function_unknown"], "open")]
-    assert cameras.rebuild_differences() == {}
 
 
 def test_a_waiver_holds_for_that_version_and_those_rules_only(cameras):
