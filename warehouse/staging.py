@@ -172,8 +172,8 @@ def stage_own(area: Staging) -> int:
         COPY (
             WITH own AS (
                 SELECT quarantine_id AS _entry, NULL AS _landed_id, first_batch_id AS _known,
-                    row_number AS _place, rules AS _found, origin AS _origin, row_hash AS _sent_hash,
-                    {sent}
+                    row_number AS _place, rules AS _found, origin AS _origin,
+                    row_hash AS _sent_hash, {sent}
                 FROM lake.quarantine.row
                 WHERE source = '{area.source.name}' AND stream = '{area.stream.name}'
                     AND state = 'open'
