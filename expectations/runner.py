@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from common.errors import DefinitionError, TooFewRows
-from expectations.suite import Rule
+from expectations.suite import AllButOne, Rule
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
@@ -65,6 +65,9 @@ def validate(
         if result["query"]:
             failed.append((rule, result["query"]))
     _note_broken(connection, failed)
+    for rule, _ in failed:
+        if rule.implicates != "all":
+            _spare(connection, rule.rule, rule.implicates)
     counts = dict(
         connection.execute("SELECT rule, count(*) FROM broken GROUP BY rule").fetchall()
     )
@@ -105,6 +108,21 @@ def _note_broken(connection: duckdb.DuckDBPyConnection, failed: list[tuple[Rule,
             WHERE bits <> 0
             """
         )
+
+
+def _spare(connection: duckdb.DuckDBPyConnection, rule: str, spared: AllButOne) -> None:
+    """Take out of `broken` the one row of each group that the rule does not implicate."""
+    among = ", ".join(f'"{column}"' for column in spared.among)
+    best = {"first": "min", "last": "max"}[spared.spare]
+    connection.execute(
+        f"""
+        DELETE FROM broken WHERE rule = ? AND _row IN (
+            SELECT _row FROM typed JOIN broken USING (_row) WHERE rule = ?
+            QUALIFY "{spared.by}" = {best}("{spared.by}") OVER (PARTITION BY {among})
+                AND count(*) OVER (PARTITION BY {among}, "{spared.by}") = 1)
+        """,
+        [rule, rule],
+    )
 
 
 def _results(

@@ -4,9 +4,15 @@ A rule reads:
 
     - rule: nik_month_invalid          # our name: in quarantine, flags, documentation
       expect_column_values_to_match_regex: {column: nik, regex: '…'}
-      severity: critical               # critical quarantines the row; warning loads and flags it
+      severity: critical               # critical quarantines the row; warning loads and flags it;
+                                       # info is only counted
       reason: NIK carries DDMMYY …
       origin: DOMAIN.md / a decree
+
+A rule across rows says which of the rows that break it together it implicates: all of them, or all
+but the one that came `first` or `last` by a column:
+
+      implicates: {among: [household_number], spare: first, by: registered_at}
 
 From the definition come `<column>_missing` (required), `<column>_unreadable` (does not fit its
 type), `<column>_unknown` (a code outside `values` or `codes`), `key_missing` and `key_shared`
@@ -24,7 +30,18 @@ from common.definition import NAME, Source, Stream
 from common.errors import DefinitionError
 from common.settings import Settings
 
-Severity = Literal["critical", "warning"]
+Severity = Literal["critical", "warning", "info"]
+
+
+class AllButOne(BaseModel):
+    """Of rows with equal values `among` columns, the `first` or `last` `by` a column is spared.
+    When two are equally early or late, neither is: nobody can tell which is right."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    among: tuple[str, ...] = Field(min_length=1)
+    spare: Literal["first", "last"]
+    by: str
 
 
 class Rule(BaseModel):
@@ -38,6 +55,7 @@ class Rule(BaseModel):
     origin: str
     plain: str = Field("", description="what is wrong, in Indonesian, for the agency's workbook")
     remedy: str = Field("", description="what to correct, in Indonesian")
+    implicates: Literal["all"] | AllButOne = "all"
     kind: str = Field(pattern=r"^expect_[a-z_]+$")
     arguments: dict[str, Any]
 
@@ -103,7 +121,8 @@ def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:
 
 def columns_named_in(rules: list[Rule]) -> Callable[[str], bool]:
     """Whether any rule names a column; what no rule names need not be computed."""
-    words = set(re.findall(r"\w+", " ".join(str(rule.arguments) for rule in rules)))
+    named = " ".join(f"{rule.arguments} {rule.implicates}" for rule in rules)
+    words = set(re.findall(r"\w+", named))
     return words.__contains__
 
 
