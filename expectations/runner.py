@@ -111,17 +111,20 @@ def _note_broken(connection: duckdb.DuckDBPyConnection, failed: list[tuple[Rule,
 
 
 def _spare(connection: duckdb.DuckDBPyConnection, rule: str, spared: AllButOne) -> None:
-    """Take out of `broken` the one row of each group that the rule does not implicate."""
+    """Take out of `broken` the one row of each group that the rule does not implicate. A row that
+    another critical rule rejects is no rival to the others."""
     among = ", ".join(f'"{column}"' for column in spared.among)
     best = {"first": "min", "last": "max"}[spared.spare]
     connection.execute(
         f"""
-        DELETE FROM broken WHERE rule = ? AND _row IN (
-            SELECT _row FROM typed JOIN broken USING (_row) WHERE rule = ?
+        DELETE FROM broken WHERE rule = $rule AND _row IN (
+            SELECT _row FROM typed
+            WHERE _row IN (SELECT _row FROM broken WHERE rule = $rule) AND _row NOT IN (
+                SELECT _row FROM broken WHERE rule <> $rule AND severity = 'critical')
             QUALIFY "{spared.by}" = {best}("{spared.by}") OVER (PARTITION BY {among})
                 AND count(*) OVER (PARTITION BY {among}, "{spared.by}") = 1)
         """,
-        [rule, rule],
+        {"rule": rule},
     )
 
 

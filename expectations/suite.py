@@ -35,7 +35,8 @@ Severity = Literal["critical", "warning", "info"]
 
 class AllButOne(BaseModel):
     """Of rows with equal values `among` columns, the `first` or `last` `by` a column is spared.
-    When two are equally early or late, neither is: nobody can tell which is right."""
+    When two are equally early or late, neither is: nobody can tell which is right. Rows that
+    another critical rule rejects do not count."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
