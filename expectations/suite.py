@@ -21,7 +21,8 @@ type), `<column>_unknown` (a code outside `values` or `codes`), `key_missing` an
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -29,7 +30,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from common.definition import NAME, Source, Stream
 from common.errors import DefinitionError
 from common.settings import Settings
+from warehouse.tables import Table, tables
 
+SCHEMA = "warehouse/tables"
 Severity = Literal["critical", "warning", "info"]
 
 
@@ -84,6 +87,14 @@ class Rules(BaseModel):
     streams: dict[str, list[Rule]]
 
 
+class CoreRules(BaseModel):
+    """The file `core.yml`: core table → its rules."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tables: dict[str, list[Rule]]
+
+
 def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:
     """Stream → declared rules and those the definition implies.
 
@@ -94,20 +105,7 @@ def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:
         raise DefinitionError(
             "has no expectations", where=source.name, next_step=f"write expectations/{path.name}."
         )
-    try:
-        declared = Rules.model_validate(
-            yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
-        ).streams
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
-        raise DefinitionError(
-            f"{len(faults)} fault(s):\n  - " + "\n  - ".join(faults),
-            where=f"expectations/{path.name}",
-            next_step="correct the lines named, then run `muara check`.",
-        ) from None
+    declared = _read(path, Rules).streams
     known = {stream.name for stream in source.streams}
     if strangers := sorted(set(declared) - known):
         raise DefinitionError(
@@ -118,6 +116,58 @@ def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:
     return {
         stream.name: [*implied(stream), *declared.get(stream.name, [])] for stream in source.streams
     }
+
+
+def load_core_rules(settings: Settings) -> dict[str, list[Rule]]:
+    """Core table → declared rules and those the schema home implies.
+
+    Raises DefinitionError with every fault of the file at once.
+    """
+    path = settings.expectations / "core.yml"
+    declared = _read(path, CoreRules).tables if path.exists() else {}
+    core = {name: table for name, table in tables().items() if table.schema_name == "core"}
+    if strangers := sorted(set(declared) - set(core)):
+        raise DefinitionError(
+            f"rules for unknown table(s): {', '.join(strangers)}",
+            where=f"expectations/{path.name}",
+            next_step=f"core tables: {', '.join(sorted(core))}.",
+        )
+    return {name: [*_implied_of(table), *declared.get(name, [])] for name, table in core.items()}
+
+
+def _implied_of(table: Table) -> list[Rule]:
+    key = ", ".join(table.key)
+    shared = f"({key}) NOT IN (SELECT ({key}) FROM typed GROUP BY ALL HAVING count(*) > 1)"
+    rules = [
+        _condition("key_shared", shared, "one version of a record holds at a time", SCHEMA),
+        _condition("key_missing", " AND ".join(f"{part} IS NOT NULL" for part in table.key),
+                   "a row without its key cannot be followed", SCHEMA),
+    ]  # fmt: skip
+    if f"{table.name}_identity" in tables():
+        identity = f"SELECT source_record_id FROM current_{table.short_name}_identity"
+        rules.append(
+            _condition("identity_missing", f"source_record_id IN ({identity})",
+                       "its identifiers stand in the table beside", SCHEMA)
+        )  # fmt: skip
+    return rules
+
+
+F = TypeVar("F", bound=BaseModel)
+
+
+def _read(path: Path, kind: type[F]) -> F:
+    try:
+        return kind.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise DefinitionError(
+            f"{len(faults)} fault(s):\n  - " + "\n  - ".join(faults),
+            where=f"expectations/{path.name}",
+            next_step="correct the lines named, then run `muara check`.",
+        ) from None
 
 
 def columns_named_in(rules: list[Rule]) -> Callable[[str], bool]:
@@ -173,13 +223,13 @@ def _sent(name: str, empty: tuple[str, ...]) -> str:
     return f'("{name}_sent" IS NOT NULL AND {cleaned} NOT IN ({nothing}))'
 
 
-def _condition(rule: str, condition: str, reason: str) -> Rule:
+def _condition(rule: str, condition: str, reason: str, origin: str = "source.yml") -> Rule:
     return Rule.model_validate(
         {
             "rule": rule,
             "severity": "critical",
             "reason": reason,
-            "origin": "source.yml",
+            "origin": origin,
             "expect_rows_to_satisfy": {"condition": condition},
         }
     )
