@@ -63,7 +63,7 @@ def sync(
     log.info("sync_started", source=source.name, stream=stream.name)
     pull = None
     try:
-        with _own_errors(f"{source.name}.{stream.name}"):
+        with own_errors(f"{source.name}.{stream.name}"):
             require_open_hours(settings, source)
             pull = Pull(
                 source,
@@ -118,7 +118,7 @@ def _log_failure(account: Account, error: MuaraError) -> None:
 
 
 @contextmanager
-def _own_errors(where: str) -> Iterator[None]:
+def own_errors(where: str) -> Iterator[None]:
     """DuckDB and the disk speak our language, without their texts: those may quote a row."""
     try:
         yield
