@@ -188,8 +188,9 @@ def compare(area: Staging, buckets: list[int] | None, bits: int) -> None:
             SELECT _record_id, count(*) AS rows_there, min(_row) AS _there
             FROM there ANTI JOIN here USING (_record_id, _content) GROUP BY _record_id)
         SELECT _record_id,
-            CASE WHEN rows_here IS NULL THEN 'missing' WHEN rows_there IS NULL THEN 'extra'
-                ELSE 'changed' END AS _kind,
+            CASE WHEN rows_there IS NULL THEN 'extra'
+                WHEN _record_id IN (SELECT _record_id FROM held) THEN 'changed'
+                ELSE 'missing' END AS _kind,
             coalesce(rows_here, 0) AS rows_here, coalesce(rows_there, 0) AS rows_there,
             _home, _batch_id, _there
         FROM only_here FULL JOIN only_there USING (_record_id);

@@ -9,7 +9,15 @@ from rich.table import Table
 from common.connection import resolver
 from common.definition import load_source, load_sources
 from common.errors import MuaraError
-from muara.cli.shared import Json, answer, city_services, console, progress, read_settings
+from muara.cli.shared import (
+    Json,
+    answer,
+    city_services,
+    console,
+    counted,
+    progress,
+    read_settings,
+)
 
 SHOWN = 20
 
@@ -61,7 +69,7 @@ def _show(reports: list[Any]) -> None:
                   one.rows_pulled)  # fmt: skip
         color = "red" if one.unexplained else "green"
         table.add_row(f"{one.source}.{one.stream}", *(f"{count:,}" for count in counts),
-                      f"[{color}]{one.unexplained:,}[/]", told(one.explained))  # fmt: skip
+                      f"[{color}]{one.unexplained:,}[/]", counted(one.explained))  # fmt: skip
     console.print(table)
     for report in reports:
         _show_differences(report)
@@ -69,7 +77,7 @@ def _show(reports: list[Any]) -> None:
 
 def _show_differences(report: Any) -> None:
     if report.rules:
-        console.print(f"{report.outcome.stream} in quarantine by rule: {told(report.rules)}",
+        console.print(f"{report.outcome.stream} in quarantine by rule: {counted(report.rules)}",
                       highlight=False)  # fmt: skip
     if not report.differences:
         return
@@ -82,8 +90,3 @@ def _show_differences(report: Any) -> None:
     console.print(table)
     if len(report.differences) > SHOWN:
         console.print(f"the first {SHOWN} of {len(report.differences):,}; --json gives them all")
-
-
-def told(counts: dict[str, int]) -> str:
-    """`3 changed_since, 1 new_since`."""
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
