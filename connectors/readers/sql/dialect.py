@@ -188,6 +188,9 @@ class Mariadb(SummingDialect):
     def content(self, text: str) -> str:
         return f"CAST(CONV(LEFT(MD5({text}), 10), 16, 10) AS UNSIGNED)"
 
+    def once(self, query: str) -> str:
+        return f"{query} LIMIT {2**64 - 1}"
+
     def joined(self, columns: list[SourceColumn]) -> str:
         nothing = f"CHAR({NOTHING} USING utf8mb4)"
         values = ", ".join(f"COALESCE({self.as_text(one)}, {nothing})" for one in columns)
