@@ -31,7 +31,7 @@ def judgement_of(
     ).fetchall()
     judging = {
         "rules": [
-            rule.model_dump(include={"rule", "severity", "kind", "arguments"})
+            rule.model_dump(include={"rule", "severity", "kind", "arguments", "implicates"})
             for rule in rules
             if rule.is_about_rows
         ],
@@ -40,19 +40,25 @@ def judgement_of(
         "typing": VERSION,
         "waivers": waivers,
     }
-    named = {name for rule in rules if rule.is_about_rows for name in looked_at(rule, source)}
+    named = {
+        name for rule in rules if rule.is_about_rows for name in looked_at(rule, source, stream)
+    }
     context = {name: _state(connection, source, name, night) for name in named}
     return Judgement(_hash(judging), _hash(context))
 
 
-def looked_at(rule: Rule, source: Source) -> set[str]:
+def looked_at(rule: Rule, source: Source, stream: Stream) -> set[str]:
     """What a rule looks at beside the row: `night`, `current_<stream>` of its source, tables of the
-    lake such as `ref.region`."""
+    lake such as `ref.region`. A rule across rows looks at its own stream, where a batch is not all
+    of it."""
     words = str(rule.arguments)
-    inside = {"night", *(f"current_{stream.name}" for stream in source.streams)}
-    return (set(re.findall(r"\w+", words)) & inside) | (
-        set(re.findall(r"\blake\.(\w+\.\w+)", words)) & set(tables())
-    )
+    inside = {"night", *(f"current_{one.name}" for one in source.streams)}
+    found = set(re.findall(r"\w+", words)) & inside
+    found |= set(re.findall(r"\blake\.(\w+\.\w+)", words)) & set(tables())
+    across = rule.implicates != "all" or "unique" in rule.kind or re.search(r"\btyped\b", words)
+    if across and stream.strategy != "snapshot":
+        found.add(f"current_{stream.name}")
+    return found
 
 
 def _state(

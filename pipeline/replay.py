@@ -97,7 +97,7 @@ def is_due(settings: Settings, source: Source, stream: Stream) -> bool:
             return False
     if before is None or before.rules_hash != now.rules_hash:
         return True
-    looking = [rule for rule in rules if rule.is_about_rows and looked_at(rule, source)]
+    looking = [rule for rule in rules if rule.is_about_rows and looked_at(rule, source, stream)]
     with staging.staging(settings, source, stream) as area:
         staging.stage_own(area)
         staging.judge_duplicates(area)

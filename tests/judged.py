@@ -19,19 +19,22 @@ class Judged(Cameras):
         )
         super().__init__(folder, strategy, expectations=folder / "rules")
 
-    def rule(self, name, condition, severity="critical", stream="monitor"):
-        """Add a rule, or replace the one of that name; without a condition take it away."""
+    def rule(self, name, condition, severity="critical", stream="monitor", **asked):
+        """Add a rule, or replace the one of that name; without a condition take it away. `asked`:
+        any other expectation instead of a condition."""
         path = self.settings.expectations / "cctv.yml"
         tree = yaml.safe_load(path.read_text())
         rules = [one for one in tree["streams"][stream] if one["rule"] != name]
         if condition:
-            rules.append({"rule": name, "expect_rows_to_satisfy": {"condition": condition},
-                          "severity": severity, "reason": "-", "origin": "-"})  # fmt: skip
+            asked = asked or {"expect_rows_to_satisfy": {"condition": condition}}
+            rules.append({"rule": name, **asked, "severity": severity, "reason": "-",
+                          "origin": "-"})  # fmt: skip
         tree["streams"][stream] = rules
         path.write_text(yaml.safe_dump(tree))
 
     def define(self, **changes):
-        """Change column entries of the definition, by the source's name; None takes one away."""
+        """Change column entries of the definition, by the source's name; the source knows then of
+        the stream as it is."""
         columns = {**self.stream.columns}
         for name, change in changes.items():
             columns[name] = columns[name].model_copy(update=change)

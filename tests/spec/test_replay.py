@@ -161,6 +161,21 @@ def test_a_cursor_or_checksum_that_reads_little_is_judged_again_whole(tmp_path):
     assert not cameras.is_due
 
 
+def test_a_rule_across_rows_sees_rows_that_were_not_read(tmp_path):
+    cameras = Judged(tmp_path, "checksum")
+    cameras.define()
+    cameras.rule("named_twice", "-", expect_column_values_to_be_unique={"column": "camera_name"})
+    named = [monitor(number, name=f"Simpang {number}") for number in range(1, 201)]
+    cameras.hold(*named)
+    cameras.sync()
+    cameras.hold(*named, monitor(300, name="Simpang 5"))
+    assert counts(cameras.sync())["inserted"] == 1, "its namesake lies in another bucket"
+    accounts, _ = replay_due(cameras.settings, cameras.source)
+    assert [counts(one) for one in accounts] == [
+        {"extracted": 201, "unchanged": 199, "quarantined": 2}
+    ]
+
+
 def between(monkeypatch, what):
     """Run `what` between the replay's reading and its writing."""
     original = replays.FromWarehouse.bring
