@@ -40,7 +40,7 @@ class Column(Strict):
     `values` maps every code the source may send to ours; `codes` names a list of `ref.code` whose
     codes are allowed; anything else is quarantined, never guessed. `empty` lists what this source
     writes for "nothing". `formats` are strptime formats where the source does not write ISO 8601.
-    `decimal_comma` reads 1.234,56.
+    `decimal_comma` reads 1.234,56. What is `protected` never stands in a workbook.
     """
 
     name: Name
@@ -51,6 +51,7 @@ class Column(Strict):
     empty: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     decimal_comma: bool = False
+    protected: bool = False
     note: str | None = None
 
     @field_validator("empty", "formats", mode="before")
@@ -109,6 +110,7 @@ class Stream(Strict):
 
     name: Name
     title: str
+    title_id: str | None = Field(None, description="the title in Indonesian")
     connection: Name
     read: Access
     strategy: Literal["snapshot", "checksum", "cursor", "files"]
@@ -124,6 +126,9 @@ class Stream(Strict):
         names = {column.name for column in self.columns.values()}
         if missing := [part for part in self.key if part not in names]:
             faults.append(f"key names no column: {', '.join(missing)}")
+        hidden = {column.name for column in self.columns.values() if column.protected}
+        if unseen := [part for part in self.key if part in hidden]:
+            faults.append(f"a part of the key cannot be protected: {', '.join(unseen)}")
         if both := sorted(set(self.columns) & set(self.ignore)):
             faults.append(f"both read and ignored: {', '.join(both)}")
         if (self.strategy == "files") != (self.read.reader == "files"):
@@ -168,6 +173,7 @@ class Source(Strict):
 
     name: Name
     title: str
+    title_id: str | None = Field(None, description="the title in Indonesian")
     agency: Name = Field(description="owner, a code of the profile's agency list")
     assumed: str | None = Field(None, description="what of its shape is our assumption")
     contact: Contact

@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     connectors: Path = Field(ROOT / "connectors", description="one folder per agency system")
     expectations: Path = Field(ROOT / "expectations", description="the rules, one file per source")
     contracts: Path = Field(ROOT / "warehouse" / "contracts", description="one file per agency")
+    contact: str = Field(
+        "pengelola gudang data kota", description="whom agencies may ask, in Indonesian"
+    )
     timezone: str = "Asia/Jakarta"
     today: date | None = Field(None, description="overrides the clock, for tests and re-runs")
     memory_limit: str = Field("800MB", description="DuckDB's memory for one stream")

@@ -13,6 +13,7 @@ from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
 from pipeline import leave
+from pipeline.rejections import FOLDER
 from pipeline.sync import prepare, sync
 from warehouse import manifest
 from warehouse.account import attempts
@@ -44,7 +45,7 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
                 sync(settings, source, stream, resolve)
             except MuaraError as error:
                 failures.append(error)
-    for leaving in (leave.publish, leave.deliver):
+    for leaving in (leave.publish, leave.deliver, leave.return_rejections):
         try:
             leaving(settings)
         except MuaraError as error:
@@ -71,7 +72,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         _check("every row accounted for", unbalanced, f"{len(tonight)} batches balance"),
         _check("tables as the schema home says", sorted(wrong_shape), "no difference"),
         _check("no person in logs or metadata", leaks, "no name or number found"),
-        _verified(settings),
+        _verified(settings, sources),
     ]
 
 
@@ -101,17 +102,20 @@ def _check(name: str, faults: list[str], otherwise: str) -> Check:
     return Check(name, not faults, ", ".join(faults[:10]) if faults else otherwise)
 
 
-def _verified(settings: Settings) -> Check:
+def _verified(settings: Settings, sources: dict[str, Source]) -> Check:
     folders = [settings.home / "published" / "current"]
     night = str(clock.today(settings))
-    folders += [settings.home / "extracts" / agency / night for agency in load_contracts(settings)]
+    extracts = settings.home / "extracts"
+    folders += [extracts / agency / night for agency in load_contracts(settings)]
+    owners = sorted({source.agency for source in sources.values()})
+    folders += [extracts / agency / FOLDER for agency in owners]
     faults = []
     for folder in folders:
         try:
             manifest.verify(folder)
         except MuaraError as error:
             faults.append(str(error))
-    return _check("extracts match their manifests", faults, f"{len(folders)} verified")
+    return _check("what left matches its manifest", faults, f"{len(folders)} verified")
 
 
 def _canaries(connection) -> tuple[set[str], list[str]]:
