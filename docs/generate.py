@@ -20,6 +20,7 @@ from common.definition import Source, Stream, load_sources
 from common.settings import ROOT, Settings
 from expectations.suite import Rule, load_rules
 from muara import cli
+from muara.cli import asking, loading, shared
 from warehouse.tables import LANDING_COLUMNS, Column, Table, landing_name, tables
 
 DOCS = Path(__file__).parent
@@ -252,9 +253,10 @@ def draw_night() -> None:
             shown = [o.replace(home, "var") if isinstance(o, str) else o for o in objects]
             super().print(*shown, **options)
 
-    cli.console = Recorder(record=True, width=cli.WIDTH, file=io.StringIO())
-    cli.night(direct=True)
-    drawn = cli.console.export_svg(title="muara night", unique_id="night")
+    recorder = Recorder(record=True, width=shared.WIDTH, file=io.StringIO())
+    loading.console = asking.console = recorder
+    loading.night(direct=True)
+    drawn = recorder.export_svg(title="muara night", unique_id="night")
     without_downloaded_fonts = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
     (DOCS / "night.svg").write_text(without_downloaded_fonts)
 

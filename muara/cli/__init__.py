@@ -1,0 +1,50 @@
+"""The command line. Every command answers `--help` with an example and `--json` for machines.
+
+One module for each family of commands; this one lists them in the order of the help.
+"""
+
+import json
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from common.errors import MuaraError
+from muara.cli import asking, city, definitions, gaps, giving, loading, person
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="One warehouse out of a city's scattered agency systems.")  # fmt: skip
+for command in (
+    definitions.sources,
+    definitions.check,
+    loading.sync,
+    loading.night,
+    loading.serve,
+    asking.status,
+    gaps.gaps,
+    gaps.repair,
+    gaps.backfill,
+    asking.sql,
+    giving.publish,
+    giving.extract,
+    giving.verify,
+    asking.doctor,
+):
+    app.command()(command)
+app.add_typer(city.city_app, name="city")
+app.add_typer(person.person_app, name="person")
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message and its family's exit code."""
+    try:
+        app()
+    except MuaraError as error:
+        if "--json" in sys.argv:
+            print(json.dumps({"error": error.code, "what": error.what, "where": error.where,
+                              "next": error.next_step}))  # fmt: skip
+        else:
+            message = f"[bold red]{error.code}[/] {escape(str(error))}"
+            Console(stderr=True).print(message, highlight=False)
+        sys.exit(error.exit_code)

@@ -1,0 +1,132 @@
+"""Asking the warehouse: what loaded, what is in it, whether tonight can fail."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from common.errors import DefinitionError
+from common.settings import Settings
+from muara.cli.shared import Json, answer, city_services, console, read_settings
+
+
+def status(
+    every: Annotated[bool, typer.Option("--all", help="every batch, not only the newest")] = False,
+    as_json: Json = False,
+) -> None:
+    """What the newest batch of every stream did. Example: muara status --all"""
+    from warehouse.account import attempts
+    from warehouse.catalog import reading
+
+    settings = read_settings()
+    with reading(settings) as connection:
+        rows = attempts(connection, every=every)
+        drifts = _open_drifts(connection)
+    data = [{**vars(row), "drifts": drifts.get((row.source, row.stream), [])} for row in rows]
+    answer(as_json, data, lambda: show_status(settings, every=every))
+
+
+def _open_drifts(connection: Any) -> dict[tuple[str, str], list[str]]:
+    """(source, stream) → `kind column` of every open drift."""
+    from warehouse.drift import standing
+
+    found: dict[tuple[str, str], list[str]] = {}
+    for seen in standing(connection):
+        if seen.state == "open":
+            told = f"{seen.drift.kind} {seen.drift.column}"
+            found.setdefault((seen.source, seen.stream), []).append(told)
+    return found
+
+
+def show_status(settings: Settings, *, every: bool = False, source: str | None = None) -> None:
+    from warehouse.account import COUNTS, attempts
+    from warehouse.catalog import reading
+
+    with reading(settings) as connection:
+        rows = attempts(connection, every=every)
+        drifts = _open_drifts(connection)
+    table = Table(box=None, pad_edge=False)
+    for name in ("batch", "night", "stream", "outcome"):
+        table.add_column(name, no_wrap=True)
+    for name in COUNTS:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("fresh as of", no_wrap=True)
+    for row in rows:
+        if source and row.source != source:
+            continue
+        good = row.outcome == "loaded" and not row.error
+        table.add_row(str(row.batch_id), str(row.night), f"{row.source}.{row.stream}",
+                      f"[{'green' if good else 'red'}]{row.outcome}[/]",
+                      *(f"{row.counts[name]:,}" for name in COUNTS),
+                      str(row.fresh_as_of or "never"))  # fmt: skip
+    console.print(table)
+    for row in rows:
+        if row.error and (not source or row.source == source):
+            stream = f"[red]{row.source}.{row.stream}[/]"
+            console.print(f"{stream} {escape(row.error)}", highlight=False)
+    for (name, stream_name), told in drifts.items():
+        if not source or name == source:
+            stream = f"[yellow]{name}.{stream_name}[/]"
+            console.print(f"{stream} drifted: {escape(', '.join(told))}. Next: "
+                          f"`muara check {name} --propose`", highlight=False)  # fmt: skip
+
+
+def sql(
+    query: str,
+    limit: Annotated[int, typer.Option(help="rows shown")] = 100,
+    as_json: Json = False,
+) -> None:
+    """Ask the lake, read-only, also while a load runs.
+
+    Example: muara sql "SELECT status, count(*) FROM lake.core.person WHERE valid_to IS NULL
+    GROUP BY 1"
+    """
+    import duckdb
+
+    from warehouse.catalog import lock_down, reading
+
+    settings = read_settings()
+    with reading(settings) as connection:
+        lock_down(connection, settings)
+        try:
+            result = connection.execute(query)
+            columns = [one[0] for one in result.description or []]
+            rows = result.fetchmany(limit)
+        except duckdb.Error as error:
+            raise DefinitionError(
+                str(error).splitlines()[0],
+                where="query",
+                next_step="correct the query; the lake is read-only.",
+            ) from None
+
+    def show() -> None:
+        table = Table(*columns)
+        for row in rows:
+            table.add_row(*("" if value is None else escape(str(value)) for value in row))
+        console.print(table)
+        if len(rows) == limit:
+            console.print(f"the first {limit} rows; --limit shows more")
+
+    answer(as_json, [dict(zip(columns, row, strict=True)) for row in rows], show)
+
+
+def doctor(
+    rebuild: Annotated[bool, typer.Option(help="also rebuild core from landing")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for what would make tonight fail. Example: muara doctor --rebuild"""
+    from pipeline.doctor import examine
+
+    settings = read_settings()
+    with city_services(settings):
+        checks = examine(settings, rebuild=rebuild)
+
+    def show() -> None:
+        for check in checks:
+            sign = "[green]ok[/]" if check.holds else "[bold red]NO[/]"
+            console.print(f"{sign}  {check.name}: {check.detail}", highlight=False)
+
+    answer(as_json, [vars(check) for check in checks], show)
+    if not all(check.holds for check in checks):
+        raise typer.Exit(1)

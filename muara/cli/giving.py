@@ -1,0 +1,51 @@
+"""What leaves the warehouse: the marts and the analysts' copy, and the agencies' extracts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from common import clock
+from common.errors import DefinitionError
+from muara.cli.shared import Json, answer, console, read_settings
+
+
+def publish(as_json: Json = False) -> None:
+    """Rebuild the marts and the analysts' warehouse now. Example: muara publish"""
+    from pipeline import leave
+
+    rows = leave.publish(read_settings())
+    answer(as_json, rows, lambda: console.print(f"{len(rows)} tables, {sum(rows.values()):,} rows"))
+
+
+def extract(
+    agency: Annotated[str | None, typer.Argument(help="one agency; all when left out")] = None,
+    as_json: Json = False,
+) -> None:
+    """Cut, verify and deliver extracts now. Example: muara extract bp4d"""
+    from warehouse.shares import deliver, load_contracts
+
+    settings = read_settings()
+    contracts = load_contracts(settings)
+    if agency and agency not in contracts:
+        raise DefinitionError(f"no contract for {agency}",
+                              next_step=f"use one of: {', '.join(contracts)}")  # fmt: skip
+    today = clock.today(settings)
+    rows = {name: deliver(settings, contract, today) for name, contract in contracts.items()
+            if agency in (None, name)}  # fmt: skip
+
+    def show() -> None:
+        for name, datasets in rows.items():
+            console.print(f"{settings.home}/extracts/{name}/{today}", highlight=False)
+            for dataset, count in datasets.items():
+                console.print(f"  {dataset}: {count:,} rows", highlight=False)
+
+    answer(as_json, rows, show)
+
+
+def verify(folder: Path, as_json: Json = False) -> None:
+    """Check a delivery against its manifest. Example: muara verify var/extracts/bp4d/2026-11-23"""
+    from warehouse.manifest import verify as verify_folder
+
+    manifest = verify_folder(folder)
+    answer(as_json, manifest, lambda: console.print(f"{len(manifest['files'])} files as delivered"))
