@@ -27,7 +27,7 @@ MONTHS = ("Januari", "Februari", "Maret", "April", "Mei", "Juni", "Juli", "Agust
           "Oktober", "November", "Desember")  # fmt: skip
 ABOUT_THE_ROW = ("Urutan baca", "Berkas", "Pertama ditolak", "Yang salah", "Yang perlu diperbaiki",
                  "Kolom bermasalah")  # fmt: skip
-ABOUT_WIDTHS = (9, 22, 18, 42, 48, 24)
+ABOUT_WIDTHS = (12, 22, 18, 42, 48, 24)
 SENT_WIDTH = 20
 COVER_WIDTHS = (46, 50, 24, 14, 14, 32)
 HOW_TO_READ = (
@@ -229,7 +229,7 @@ def _write_cover(
     cover.append(("Baris data yang ditolak",), "title")
     cover.append(("Instansi", _agency_name(connection, agency)), ("head", "text"))
     cover.append(("Malam", indonesian(night)), ("head", "text"))
-    cover.append(("Jumlah baris yang ditolak", rows), ("head", "number"))
+    cover.append(("Jumlah baris yang ditolak", str(rows)), ("head", "text"))
     cover.append(("Pertanyaan tentang buku kerja ini", settings.contact), ("head", "text"))
     cover.append(())
     if not rows:

@@ -18,6 +18,7 @@ SHEET_NAME = 31
 CELL_UNITS = 32_767
 """Excel's limits; a cell's in UTF-16 units."""
 
+LINE_HEIGHT = 15
 CUT = " … (dipotong)"
 TEXT = {"num_format": "@", "valign": "top"}
 # A quote prefix keeps text text, also when someone edits the cell.
@@ -27,7 +28,7 @@ FORMATS = {
     "title": {"bold": True, "font_size": 16},
     "heading": {"bold": True, "font_size": 12},
     "head": {**TEXT, "text_wrap": True, "bold": True, "bg_color": "#D9E2EC", "bottom": 1},
-    "number": {"num_format": "#,##0", "valign": "top"},
+    "number": {"num_format": "0", "valign": "top", "align": "center"},
     "sent": SENT,
     "marked": {**SENT, "bg_color": "#FFC7CE", "font_color": "#7A0010", "bold": True, "border": 1},
 }
@@ -63,15 +64,26 @@ class Sheet:
         """Write the next row; None is an empty cell. `styles` is one for all or one for each."""
         if self.row == self.book.sheet_rows:
             self._begin()
+        chosen = [styles] * len(cells) if isinstance(styles, str) else styles
+        self._set_height(cells, chosen)
         for place, cell in enumerate(cells):
-            style = "marked" if place in marked else styles
-            self._write(place, cell, style if isinstance(style, str) else style[place])
+            self._write(place, cell, "marked" if place in marked else chosen[place])
         self.row += 1
+
+    def _set_height(self, cells: Sequence[str | int | None], styles: Sequence[str]) -> None:
+        """Room for the text that wraps; what was sent keeps to one line."""
+        lines = [
+            sum(ceil(len(line) / width) for line in cell.split("\n"))
+            for cell, style, width in zip(cells, styles, self.widths, strict=False)
+            if isinstance(cell, str) and style in ("text", "head")
+        ]
+        if (most := max(lines, default=1)) > 1:
+            self.page.set_row(self.row, LINE_HEIGHT * most)
 
     def paragraph(self, text: str) -> None:
         """A row with one text across the sheet's width."""
         last = len(self.widths) - 1
-        self.page.set_row(self.row, 15 * ceil(len(text) / sum(self.widths)))
+        self.page.set_row(self.row, LINE_HEIGHT * ceil(len(text) / sum(self.widths)))
         self.page.merge_range(self.row, 0, self.row, last, text, self.book.formats["text"])
         self.row += 1
 

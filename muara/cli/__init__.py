@@ -28,6 +28,7 @@ for command in (
     asking.sql,
     giving.publish,
     giving.extract,
+    giving.rejections,
     giving.verify,
     asking.doctor,
 ):
