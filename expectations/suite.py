@@ -29,6 +29,7 @@ from common.settings import Settings
 
 Severity = Literal["critical", "warning"]
 KEY_SHARED = "key_shared"
+IMPLIED = "source.yml"
 
 
 class Rule(BaseModel):
@@ -59,6 +60,15 @@ class Rule(BaseModel):
     @property
     def is_about_rows(self) -> bool:
         return not self.kind.startswith("expect_table_")
+
+    @property
+    def is_implied(self) -> bool:
+        return self.origin == IMPLIED
+
+    @property
+    def looks_at_other_rows(self) -> bool:
+        """Whether a row's verdict depends on the other rows of its batch."""
+        return bool(re.search(r"unique|\b(typed|_rows_with_key)\b", f"{self.kind} {self.arguments}"))
 
 
 class Rules(BaseModel):
@@ -224,7 +234,7 @@ def _condition(rule: str, condition: str, reason: str, plain: str, remedy: str) 
             "rule": rule,
             "severity": "critical",
             "reason": reason,
-            "origin": "source.yml",
+            "origin": IMPLIED,
             "plain": plain,
             "remedy": remedy,
             "expect_rows_to_satisfy": {"condition": condition},

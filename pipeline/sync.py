@@ -26,6 +26,7 @@ from connectors.readers import Interval, Pull, read
 from expectations.runner import validate
 from expectations.suite import columns_named_in, load_rules
 from pipeline import drift
+from pipeline.fingerprint import parts_of
 from pipeline.progress import progress_of
 from transforms.conform import conform_of
 from transforms.standardise.typed import VERSION, typed
@@ -143,6 +144,7 @@ def _run(pull: Pull, account: Account, accept_deletions: bool) -> SourceMalforme
     where = {"source": source.name, "stream": stream.name}
     with staging.staging(settings, source, stream) as area:
         pull.known_shape = recorded_shape(area.connection, source.name, stream.name)
+        judged_by = parts_of(area.connection, source, stream, rules, account.night)
         mark("pulling", **where)
         staging.stage(area, ((piece.rows, piece.origin) for piece in read(pull)))
         account.extracted = pull.extracted
@@ -171,6 +173,7 @@ def _run(pull: Pull, account: Account, accept_deletions: bool) -> SourceMalforme
             reach=_reach(pull),
             accept_deletions=accept_deletions,
             drifts=drift.report(area.connection, pull),
+            judged_by=judged_by,
         )
     log.info("sync_loaded", **{k: v for k, v in asdict(account).items() if isinstance(v, int)})
     return unreadable

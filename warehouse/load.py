@@ -17,8 +17,9 @@ from common import clock
 from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
-from warehouse import drift
+from warehouse import drift, fingerprint
 from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.fingerprint import Part
 from warehouse.merge import Conform, Typed, apply_batch
 from warehouse.staging import Staging
 from warehouse.tables import LANDING_COLUMNS, tables
@@ -118,6 +119,7 @@ def load(
     reach: Reach = Reach(),
     accept_deletions: bool = False,
     drifts: drift.Report = drift.Report(),
+    judged_by: Sequence[Part] = (),
 ) -> Account:
     """Write the batch. Raises TooManyDeletions or Imbalance, and then nothing of it is visible."""
     give_verdicts(area)
@@ -138,6 +140,7 @@ def load(
             _write_sums(area.connection, account, reach)
             write_interval(area.connection, account, reach.interval)
             drift.write(area.connection, account, drifts)
+            fingerprint.write(area.connection, account, judged_by)
             write_account(area.connection, account)
             mark("balanced", source=account.source, stream=account.stream)
     mark("committed", source=account.source, stream=account.stream, batch=account.batch_id)
