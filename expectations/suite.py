@@ -68,7 +68,9 @@ class Rule(BaseModel):
     @property
     def looks_at_other_rows(self) -> bool:
         """Whether a row's verdict depends on the other rows of its batch."""
-        return bool(re.search(r"unique|\b(typed|_rows_with_key)\b", f"{self.kind} {self.arguments}"))
+        return bool(
+            re.search(r"unique|\b(typed|_rows_with_key)\b", f"{self.kind} {self.arguments}")
+        )
 
 
 class Rules(BaseModel):

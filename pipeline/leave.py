@@ -2,7 +2,6 @@
 that each of them gets back."""
 
 from collections.abc import Callable, Iterable
-
 from typing import TypeVar
 
 from common import clock

@@ -14,6 +14,7 @@ from common.log import log
 from common.settings import Settings
 from pipeline import leave
 from pipeline.rejections import FOLDER
+from pipeline.replay import replay_due
 from pipeline.sync import prepare, sync
 from warehouse import manifest
 from warehouse.account import attempts
@@ -33,7 +34,8 @@ class Check:
 
 
 def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
-    """The night without Airflow: every stream, then publish and deliver. Returns its failures.
+    """The night without Airflow: every stream, what is to be judged again, then publish and
+    deliver. Returns its failures.
 
     One source's failure never stops the others.
     """
@@ -45,6 +47,7 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
                 sync(settings, source, stream, resolve)
             except MuaraError as error:
                 failures.append(error)
+        failures += replay_due(settings, source)[1]
     for leaving in (leave.publish, leave.deliver, leave.return_rejections):
         try:
             leaving(settings)

@@ -34,6 +34,7 @@ CAUSES = {
 WHOLE = "('snapshot', 'replay')"
 """Strategies that judge all rows of a stream in every batch."""
 
+ROWS = ("rows", "batch")
 UNEXPLAINED = "unexplained"
 
 
@@ -91,7 +92,7 @@ def reasons(connection: duckdb.DuckDBPyConnection, after: date, until: date) -> 
         """
         SELECT DISTINCT source, stream, night, kind, name
         FROM lake.ops.fingerprint AS part JOIN lake.ops.ledger USING (batch_id, source, stream)
-        WHERE night > ? AND night <= ? AND kind NOT IN ('night', 'stream')
+        WHERE night > ? AND night <= ? AND kind NOT IN ('night', 'stream', 'implied')
             AND batch_id > (SELECT min(batch_id) FROM lake.ops.fingerprint AS first
                 WHERE first.source = part.source AND first.stream = part.stream)
         ORDER BY ALL
@@ -121,9 +122,7 @@ def _make_batches(
     return int(row[0]) if row else 0
 
 
-def _make_events(
-    connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream
-) -> None:
+def _make_events(connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream) -> None:
     """`form`: the forms of every touched record, sound or refused, from the batch that opened it to
     the one that closed it. `event`: what these batches opened and closed; `twin` is the form of the
     same text that it took the place of, and `differing` the rules whose verdict differs."""
@@ -218,9 +217,11 @@ def _blame(
             [source.name, stream.name, batch_id],
         ).fetchall():
             seen = {(kind, name), *(tuple(one.split(":")) for one in looks_at)}
-            causes = {CAUSES[one] for one, _ in seen & changed}
-            # Other rows of a batch are only the cause where nothing else is.
-            others = {CAUSES[one] for one, _ in seen if one == "rows"}
+            causes = {CAUSES[one] for one, _ in seen & changed if one != "waiver"}
+            # These can touch any row; they are named only where nothing else is.
+            others = {
+                CAUSES[one] for one, _ in seen & (changed | {ROWS}) if one in ("waiver", "rows")
+            }
             for cause in causes or others:
                 yield {"batch_id": batch_id, "rule": name, "cause": cause}
 
@@ -268,9 +269,7 @@ def _tell_definition_from_source(
             for limit in (f"<= {judged}", f"<= {batch_id}")
         )
         if before != after:
-            _compare_forms(
-                connection, source, stream, batch_id, before & after, before ^ after
-            )
+            _compare_forms(connection, source, stream, batch_id, before & after, before ^ after)
 
 
 def _columns(
@@ -299,7 +298,10 @@ def _compare_forms(
     """`definition` where the columns read before and after are equal; else `source`, and both where
     another column holds something."""
     landed, refused = (
-        [f"[{', '.join(value.format(name) for name in sorted(names))}]" for names in (common, other)]
+        [
+            f"[{', '.join(value.format(name) for name in sorted(names))}]"
+            for names in (common, other)
+        ]
         for value in ('"{}"', "json_extract_string(row_as_sent, '$.\"{}\"')")
     )
     connection.execute(

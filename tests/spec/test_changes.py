@@ -86,9 +86,7 @@ class Night(Cameras):
         until = self.settings.today
         found: dict = {}
         with reading(self.settings) as connection:
-            for one in changes(
-                connection, self.sources, until - timedelta(days=nights), until
-            ):
+            for one in changes(connection, self.sources, until - timedelta(days=nights), until):
                 assert (one.source, one.stream) == ("cctv", "monitor")
                 found.setdefault(one.table, {})[one.cause] = (one.opened, one.closed)
         return found
@@ -178,7 +176,7 @@ def test_definition(night):
     night.column("Name", required=False)
     night.tonight(*(monitor(n) for n in range(1, 11)), *BAD)
     assert night.why() == {QUARANTINE: {"definition": (0, 1)}, CORE: {"definition": (1, 0)}}
-    assert night.reasons() == {("column", "camera_name"), ("implied", "camera_name_missing")}
+    assert night.reasons() == {("column", "camera_name")}
 
 
 def test_a_code_that_a_definition_learns(night):

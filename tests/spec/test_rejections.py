@@ -1,4 +1,4 @@
-"""What an agency gets back: its own rejected rows, readable, inert, and nothing that is protected."""
+"""What an agency gets back: its own rejected rows, readable, inert, nothing that is protected."""
 
 import csv
 import subprocess
@@ -174,7 +174,8 @@ def test_a_protected_value_is_nowhere_in_the_file_but_its_column_is_named(camera
         content = b"".join(archive.read(name) for name in archive.namelist())
     assert b"CANARY" not in content
     head, row = rows_of(path, "Monitors")
-    assert "Name" not in head and "Function" not in head
+    assert "Name" not in head
+    assert "Function" not in head
     assert row[FIRST_SENT - 1] == "Function (dilindungi)"
     assert marked(path, "Monitors") == []
 
@@ -183,7 +184,8 @@ def test_a_protected_value_is_nowhere_in_the_file_but_its_column_is_named(camera
 def test_every_rule_speaks_to_its_agency_and_marks_a_cell(source):
     for stream, rules in load_rules(SETTINGS, source).items():
         for rule in rules:
-            assert rule.plain.endswith(".") and rule.remedy.endswith(".")
+            assert rule.plain.endswith(".")
+            assert rule.remedy.endswith(".")
             if rule.is_about_rows:
                 assert columns_of(rule, source.stream(stream)), rule.rule
 
@@ -242,9 +244,11 @@ def test_the_codes_that_are_allowed_stand_beside(tmp_path):
     assert names == ["Petunjuk", "data_keluarga", "biodata_wni", "Daftar kode"]
     codes = rows_of(path, "Daftar kode")
     assert codes[:2] == [("Kolom", "Kode", "Arti"), ("agama", "1", "ISLAM")]
-    assert {row[0] for row in codes[1:]} == {"agama"} and len(codes) == 8
+    assert {row[0] for row in codes[1:]} == {"agama"}
+    assert len(codes) == 8
     niks = [row[FIRST_SENT] for row in rows_of(path, "biodata_wni")[1:]]
-    assert niks and all(isinstance(nik, str) for nik in niks)
+    assert niks
+    assert all(isinstance(nik, str) for nik in niks)
 
 
 def test_the_delivery_verifies_until_someone_touches_it(cameras):
@@ -296,7 +300,8 @@ def test_nothing_in_a_workbook_is_run_or_loses_a_digit(text_cells):
             assert cell.hyperlink is None
     with zipfile.ZipFile(text_cells) as archive:
         sheets = b"".join(archive.read(one) for one in archive.namelist() if "worksheets" in one)
-    assert b"<f>" not in sheets and b"<hyperlink" not in sheets
+    assert b"<f>" not in sheets
+    assert b"<hyperlink" not in sheets
 
 
 def test_libreoffice_opens_it_and_shows_what_was_sent(text_cells, tmp_path):
@@ -361,7 +366,8 @@ def test_a_text_longer_than_a_cell_is_cut_and_says_so(tmp_path, letter):
         Sheet(book, "Isi", (20,)).append((letter * 40_000,), "sent")
     (text,) = rows_of(path, "Isi")[0]
     assert len(text.encode("utf-16-le")) // 2 <= CELL_UNITS
-    assert text.startswith(letter * 16_000) and text.endswith(" … (dipotong)")
+    assert text.startswith(letter * 16_000)
+    assert text.endswith(" … (dipotong)")
 
 
 @pytest.mark.parametrize(

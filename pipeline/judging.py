@@ -1,9 +1,10 @@
-"""The parts of what judges a stream tonight: its rules, its columns, and what its rules look at
+"""What judges a stream tonight, part by part: its rules, its columns, and what its rules look at
 beside the row."""
 
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import date
 from hashlib import sha256
 
@@ -13,31 +14,34 @@ from common.definition import Source, Stream
 from expectations.suite import Rule, columns_of
 from transforms.standardise.typed import VERSION
 from warehouse.fingerprint import Part
+from warehouse.judgement import Judgement
+from warehouse.quarantine import in_force
 from warehouse.tables import landing_name, tables
 
 ROWS = "rows:batch"
 """The other rows of the batch: never equal twice, so no hash is kept of them."""
+WAIVERS = "waiver:all"
 
 
-def parts_of(
+def judgement_of(
     connection: duckdb.DuckDBPyConnection,
     source: Source,
     stream: Stream,
     rules: list[Rule],
     night: date,
-) -> list[Part]:
+) -> Judgement:
     """The lake is attached for reading. Rules about the table as a whole judge no row, and a rule's
     wording changes no verdict: both are left out."""
-    about_rows = [rule for rule in rules if rule.is_about_rows]
-    parts = [_rule(source, stream, rule) for rule in about_rows]
-    parts.append(Part("shape", "key", _hash(stream.key)))
-    parts.append(Part("shape", "typing", VERSION))
+    own = [_rule(source, stream, rule) for rule in rules if rule.is_about_rows]
+    seen = {one for part in own for one in part.looks_at}
+    own.append(Part("shape", "key", _hash(stream.key)))
+    own.append(Part("shape", "typing", VERSION))
     for column in stream.columns.values():
         judging = column.model_dump(exclude={"note", "protected"})
-        parts.append(Part("column", column.name, _hash(judging)))
-    seen = {one for part in parts for one in part.looks_at}
-    parts += _beside(connection, source, seen, night)
-    return parts
+        own.append(Part("column", column.name, _hash(judging)))
+    beside = list(_beside(connection, source, stream, seen, night))
+    rules_hash, context_hash = (_hash([asdict(part) for part in one]) for one in (own, beside))
+    return Judgement(rules_hash, context_hash, (*own, *beside))
 
 
 def _rule(source: Source, stream: Stream, rule: Rule) -> Part:
@@ -59,6 +63,8 @@ def _looks_at(source: Source, stream: Stream, rule: Rule) -> Iterator[str]:
         yield "shape:key"
     if rule.looks_at_other_rows:
         yield ROWS
+    if rule.severity == "critical":
+        yield WAIVERS
     if re.search(r"\bnight\b", words):
         yield "night:today"
     for sibling in source.streams:
@@ -69,10 +75,14 @@ def _looks_at(source: Source, stream: Stream, rule: Rule) -> Iterator[str]:
 
 
 def _beside(
-    connection: duckdb.DuckDBPyConnection, source: Source, seen: set[str], night: date
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    stream: Stream,
+    seen: set[str],
+    night: date,
 ) -> Iterator[Part]:
     """The state of what rules look at beside the row and its definition."""
-    for one in sorted(seen - {ROWS}):
+    for one in sorted(seen):
         kind, name = one.split(":")
         if kind == "night":
             yield Part(kind, name, str(night))
@@ -84,6 +94,14 @@ def _beside(
             text = "string_agg(CAST(one AS VARCHAR), chr(30) ORDER BY one)"
             query = f"SELECT {text} FROM lake.{name} AS one"
             yield Part(kind, name, _hash(str(connection.execute(query).fetchone())))
+        elif kind == "waiver":
+            waivers = connection.execute(
+                "SELECT CAST(waiver_id AS VARCHAR) FROM lake.quarantine.waiver "
+                f"WHERE source = ? AND stream = ? AND {in_force(night)} ORDER BY ALL",
+                [source.name, stream.name],
+            ).fetchall()
+            if waivers:
+                yield Part(kind, name, _hash(waivers))
 
 
 def _hash(of: object) -> str:
