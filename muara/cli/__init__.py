@@ -11,7 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 
 from common.errors import MuaraError
-from muara.cli import asking, city, definitions, gaps, giving, loading, person, quarantine
+from muara.cli import (
+    asking,
+    city,
+    definitions,
+    difference,
+    gaps,
+    giving,
+    loading,
+    person,
+    quarantine,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="One warehouse out of a city's scattered agency systems.")  # fmt: skip
@@ -31,6 +41,7 @@ for command in (
     giving.extract,
     giving.rejections,
     giving.verify,
+    difference.diff,
     asking.doctor,
 ):
     app.command()(command)

@@ -209,7 +209,11 @@ def test_a_waiver_is_a_decision(night):
     (entry,) = night.rows(
         "SELECT quarantine_id FROM lake.quarantine.row WHERE rules = ['camera_name_missing']"
     )
-    waive(night.settings, str(entry[0]), by="A", why="test", until=date(2026, 11, 25))
+    night_now = night.settings.today
+    waive(
+        night.settings, str(entry[0]), by="A", why="test", until=night_now + timedelta(days=1),
+        night=night_now,
+    )  # fmt: skip
     night.tonight(*SOUND, *BAD)
     assert night.why() == {QUARANTINE: {"decision": (0, 1)}, CORE: {"decision": (1, 0)}}
     night.tonight(*SOUND, *BAD)
