@@ -45,7 +45,7 @@ def judgement_of(
 
 
 def _rule(source: Source, stream: Stream, rule: Rule) -> Part:
-    says = rule.model_dump(include={"rule", "severity", "kind", "arguments"})
+    says = rule.model_dump(include={"rule", "severity", "kind", "arguments", "implicates"})
     return Part(
         "implied" if rule.is_implied else "rule",
         rule.rule,

@@ -69,30 +69,30 @@ def replay_due(settings: Settings, source: Source) -> tuple[list[Account], list[
     rules, columns, a code list, another stream or a waiver changed since. Earlier streams first,
     for later ones look at them. One that fails does not stop the next; failures are returned."""
     accounts, failures = [], []
-    for stream in source.streams:
-        try:
-            if is_due(settings, source, stream):
-                accounts.append(replay(settings, source, stream))
-        except MuaraError as error:
-            failures.append(error)
+    with reading(settings) as connection:
+        for stream in source.streams:
+            try:
+                with own_errors(f"{source.name}.{stream.name}"):
+                    due = is_due(connection, settings, source, stream)
+                if due:
+                    accounts.append(replay(settings, source, stream))
+            except MuaraError as error:
+                failures.append(error)
     return accounts, failures
 
 
-def is_due(settings: Settings, source: Source, stream: Stream) -> bool:
-    """Whether what judges the stream differs from what judged all its rows last."""
+def is_due(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, source: Source, stream: Stream
+) -> bool:
+    """Whether what judges the stream differs from what judged all its rows last; never before the
+    stream loaded."""
     rules = load_rules(settings, source)[stream.name]
-    with reading(settings) as connection:
-        now = judgement_of(connection, source, stream, rules, clock.today(settings))
-        before = judgement.last(connection, source.name, stream.name)
-        return before != now and _holds_rows(connection, source, stream)
-
-
-def _holds_rows(connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream) -> bool:
-    """A stream that never loaded has nothing to replay."""
-    return bool(
-        connection.execute(
-            "SELECT 1 FROM lake.ops.ledger WHERE source = ? AND stream = ? "
-            "AND outcome = 'loaded' LIMIT 1",
-            [source.name, stream.name],
-        ).fetchone()
+    now = judgement_of(connection, source, stream, rules, clock.today(settings))
+    if judgement.last(connection, source.name, stream.name) == now:
+        return False
+    loaded = connection.execute(
+        "SELECT 1 FROM lake.ops.ledger WHERE source = ? AND stream = ? AND outcome = 'loaded' "
+        "LIMIT 1",
+        [source.name, stream.name],
     )
+    return loaded.fetchone() is not None

@@ -7,7 +7,7 @@ import yaml
 from common.settings import ROOT
 from pipeline.replay import is_due, replay
 from tests.world import Cameras
-from warehouse.catalog import attach, open_duckdb
+from warehouse.catalog import attach, open_duckdb, reading
 
 
 class Judged(Cameras):
@@ -52,7 +52,8 @@ class Judged(Cameras):
 
     @property
     def is_due(self):
-        return is_due(self.settings, self.source, self.stream)
+        with reading(self.settings) as connection:
+            return is_due(connection, self.settings, self.source, self.stream)
 
     def entries(self, columns="rules, state"):
         return self.rows(

@@ -14,6 +14,7 @@ from common.errors import MuaraError
 from muara.cli import (
     asking,
     city,
+    comparing,
     definitions,
     difference,
     gaps,
@@ -36,6 +37,7 @@ for command in (
     gaps.repair,
     gaps.backfill,
     quarantine.replay,
+    comparing.reconcile,
     asking.sql,
     giving.publish,
     giving.extract,

@@ -40,9 +40,9 @@ def diff(
                 table.add_row(one.source, one.stream, one.table, one.cause.replace("+", " and "),
                               f"{one.opened:,}", f"{one.closed:,}")  # fmt: skip
             console.print(table)
-        for one in why:
+        for part in why:
             console.print(
-                f"{one.night}  {one.source}.{one.stream}: {one.kind} {one.name} is new, other or "
+                f"{part.night}  {part.source}.{part.stream}: {part.kind} {part.name} is new, other or "
                 "gone", highlight=False,
             )  # fmt: skip
 

@@ -196,7 +196,7 @@ def test_a_rule_without_words_for_the_agency_is_a_fault(tmp_path):
         "expect_column_values_to_not_be_null: {column: camera_name}}]}"
     )
     settings = Settings(home=tmp_path, expectations=tmp_path)
-    with pytest.raises(DefinitionError, match=r"plain: Field required(.|\n)*remedy"):
+    with pytest.raises(DefinitionError, match=r"needs `plain` and `remedy`: monitor\.a"):
         load_rules(settings, load_source(settings, "cctv"))
 
 
