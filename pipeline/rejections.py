@@ -22,6 +22,7 @@ from warehouse.manifest import delivery, write_manifest
 from warehouse.workbook import Sheet, Workbook, workbook
 
 FOLDER = "penolakan"
+ROWS_AT_ONCE = 5_000
 OPEN = "FROM lake.quarantine.row WHERE source = ? AND stream = ? AND state = 'open'"
 MONTHS = ("Januari", "Februari", "Maret", "April", "Mei", "Juni", "Juli", "Agustus", "September",
           "Oktober", "November", "Desember")  # fmt: skip
@@ -122,22 +123,18 @@ def _write(
     with workbook(path, night) as book:
         cover = Sheet(book, "Petunjuk", COVER_WIDTHS)
         for part in parts:
-            _write_rows(connection, settings, book, part, night)
+            _write_rows(connection, book, part, night)
         _write_codes(connection, book, parts)
         _write_cover(connection, settings, cover, agency, parts, night)
 
 
 def _write_rows(
-    connection: duckdb.DuckDBPyConnection,
-    settings: Settings,
-    book: Workbook,
-    part: Returned,
-    night: date,
+    connection: duckdb.DuckDBPyConnection, book: Workbook, part: Returned, night: date
 ) -> None:
     sheet = None
     said = cache(partial(_said, part))
     styles = (*["text"] * len(ABOUT_THE_ROW), *["sent"] * len(part.shown))
-    for number, origin, first_night, rules, *sent in _open_rows(connection, settings, part):
+    for number, origin, first_night, rules, *sent in _open_rows(connection, part):
         if sheet is None:
             widths = (*ABOUT_WIDTHS, *[SENT_WIDTH] * len(part.shown))
             sheet = Sheet(book, part.own_name, widths, (*ABOUT_THE_ROW, *part.shown))
@@ -152,19 +149,18 @@ def _write_rows(
         sheet.page.autofilter(0, 0, sheet.row - 1, len(styles) - 1)
 
 
-def _open_rows(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, part: Returned
-) -> Iterator[tuple]:
+def _open_rows(connection: duckdb.DuckDBPyConnection, part: Returned) -> Iterator[tuple]:
     """Row number, file, first night, rules, then the row as sent, in the order of the sheet."""
-    values = [f"json_extract_string(row_as_sent, '$.\"{ours}\"')" for ours in part.shown.values()]
-    columns = ["row_number", "origin", "first_night", "rules", *values]
+    paths = ", ".join(f"'$.\"{ours}\"'" for ours in part.shown.values())
     reader = connection.execute(
-        f"SELECT {', '.join(columns)} {OPEN} "
+        "SELECT row_number, origin, first_night, rules, "
+        f"json_extract_string(row_as_sent, [{paths}]) {OPEN} "
         "ORDER BY first_night, origin, row_number, quarantine_id",
         [part.source.name, part.stream.name],
-    ).to_arrow_reader(settings.batch_rows)
+    ).to_arrow_reader(ROWS_AT_ONCE)
     for batch in reader:
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        for *about, sent in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            yield (*about, *sent)
 
 
 def _said(part: Returned, broken: tuple[str, ...]) -> tuple[str, str, str, set[int]]:

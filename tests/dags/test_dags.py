@@ -132,6 +132,14 @@ def test_publish_waits_for_all_sources_or_four_in_the_morning(bag):
     assert outlets == {"publish": ["published"], "judge": []}
 
 
+def test_extracts_and_rejections_leave_together_and_neither_waits_for_the_other(bag):
+    tasks = bag.dags["deliver_extracts"].task_dict
+    assert {name: task.upstream_task_ids for name, task in tasks.items()} == {
+        "deliver": set(),
+        "return_rejections": set(),
+    }
+
+
 def _every_error(kind=errors.MuaraError):
     return [kind] + [each for below in kind.__subclasses__() for each in _every_error(below)]
 
