@@ -167,10 +167,10 @@ class _Difference:
                     _batch_id AS opened,
                     lead(_batch_id) OVER (PARTITION BY _record_id ORDER BY _batch_id) AS closed
                 FROM {self.landing} WHERE _record_id IN (SELECT record FROM touched))
-            SELECT record, hash, rules, 'sound' AS state, opened, closed
+            SELECT record, hash, rules, true AS sound, opened, closed
             FROM landed WHERE _op IN ('insert', 'update')
             UNION ALL
-            SELECT source_record_id, row_hash, rules, state, first_batch_id, closed_batch_id
+            SELECT source_record_id, row_hash, rules, false, first_batch_id, closed_batch_id
             FROM lake.quarantine.row
             WHERE {self.here} AND source_record_id IN (SELECT record FROM touched);
 
@@ -183,13 +183,12 @@ class _Difference:
                 FROM form JOIN batch ON form.closed = batch.batch_id),
             paired AS (
                 SELECT moment.*, twin.rules AS rules_of_twin, twin.record IS NOT NULL AS has_twin,
-                    moment.state = 'sound' AS sound, twin.state = 'sound' AS sound_twin,
-                    'waived' IN (moment.state, twin.state) AS waived
+                    twin.sound AS sound_twin
                 FROM moment LEFT JOIN form AS twin
                     ON twin.record = moment.record AND twin.hash = moment.hash AND moment.batch_id =
                         CASE side WHEN 'opened' THEN twin.closed ELSE twin.opened END)
-            SELECT record, hash, sound, batch_id, night, side, has_twin, waived,
-                CASE WHEN sound AND sound_twin OR NOT sound AND NOT sound_twin THEN list_concat(
+            SELECT record, hash, sound, batch_id, night, side, has_twin,
+                CASE WHEN sound = sound_twin THEN list_concat(
                         list_filter(rules, lambda one: NOT list_contains(rules_of_twin, one)),
                         list_filter(rules_of_twin, lambda one: NOT list_contains(rules, one)))
                      WHEN sound THEN rules_of_twin
@@ -222,8 +221,7 @@ class _Difference:
                     SELECT record, hash, batch_id, side, 'source' FROM event WHERE NOT has_twin)
                 GROUP BY record, hash, batch_id, side) AS found
             WHERE event.record = found.record AND event.hash = found.hash
-                AND event.batch_id = found.batch_id AND event.side = found.side;
-            UPDATE event SET cause = 'decision' WHERE waived
+                AND event.batch_id = found.batch_id AND event.side = found.side
             """
         )
         self.connection.unregister("blame")

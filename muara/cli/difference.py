@@ -41,10 +41,10 @@ def diff(
                               f"{one.opened:,}", f"{one.closed:,}")  # fmt: skip
             console.print(table)
         for part in why:
+            where = f"{part.night}  {part.source}.{part.stream}"
             console.print(
-                f"{part.night}  {part.source}.{part.stream}: {part.kind} {part.name} is new, other or "
-                "gone", highlight=False,
-            )  # fmt: skip
+                f"{where}: {part.kind} {part.name} is new, other or gone", highlight=False
+            )
 
     data: dict[str, Any] = {
         "changes": [asdict(one) for one in found],
