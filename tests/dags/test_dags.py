@@ -75,7 +75,7 @@ def test_source_dag(bag, source):
     assert source.contact.email in dag.doc_md
 
     names = [stream.name for stream in source.streams]
-    assert set(dag.task_ids) == {*names, "settled"}
+    assert set(dag.task_ids) == {*names, "judge_again", "settled"}
     for before, name in zip([None, *names], names, strict=False):
         stream = dag.task_dict[name]
         assert stream.upstream_task_ids == ({before} if before else set())
@@ -86,9 +86,16 @@ def test_source_dag(bag, source):
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_what_is_held_is_judged_again_after_every_stream_whatever_became_of_them(bag, source):
+    judged = bag.dags[f"sync_{source.name}"].task_dict["judge_again"]
+    assert judged.upstream_task_ids == {source.streams[-1].name}
+    assert judged.trigger_rule == TriggerRule.ALL_DONE
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 def test_source_settles_only_when_every_stream_did(bag, source):
     settled = bag.dags[f"sync_{source.name}"].task_dict["settled"]
-    assert settled.upstream_task_ids == {stream.name for stream in source.streams}
+    assert settled.upstream_task_ids == {*(one.name for one in source.streams), "judge_again"}
     assert settled.trigger_rule == TriggerRule.ALL_SUCCESS
     assert [asset.name for asset in settled.outlets] == [source.name]
     assert settled.downstream_task_ids == set()
