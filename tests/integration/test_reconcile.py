@@ -65,9 +65,7 @@ class Loaded:
         sync(self.settings, self.source, self.source.streams[0], lambda _: url)
 
     def reconcile(self):
-        return reconcile(
-            self.settings, self.source, self.source.streams[0], lambda _: self.url
-        )
+        return reconcile(self.settings, self.source, self.source.streams[0], lambda _: self.url)
 
     def at_source(self, statement):
         engine = sa.create_engine(self.url)
@@ -87,9 +85,7 @@ class Loaded:
         """Ids that differ, by a full comparison of all rows as texts."""
         names = ", ".join(self.source.streams[0].names)
         with reading(self.settings) as connection:
-            ours = connection.execute(
-                f"SELECT {names} FROM lake.landing.made__rows"
-            ).fetchall()
+            ours = connection.execute(f"SELECT {names} FROM lake.landing.made__rows").fetchall()
         theirs = rows_of(pull_of(self.url, source_of("t", COLUMNS), self.folder))
         return {row[0] for row in set(ours) ^ set(theirs)}
 
