@@ -61,8 +61,8 @@ class Reconciliation:
 @dataclass(frozen=True)
 class Difference:
     """One record that differs. `kind`: `changed`, `missing` (only the source has it) or `extra`
-    (only we do). `key` only where its columns are declared as no person's. `batch_id`, `row` and
-    `origin` are those of our version, else of the row as pulled now."""
+    (only we do). `key` only where its columns are declared as no person's. `batch_id` and `row`
+    are those of our version, `origin` too or that of the source's row."""
 
     record_id: str
     kind: str
@@ -313,7 +313,7 @@ def name_differences(area: Staging, at_most: int) -> list[Difference]:
     rows = area.connection.execute(
         f"""
         SELECT CAST(finding._record_id AS VARCHAR), _kind, _reason, _is_explained, {shown},
-            finding._batch_id, coalesce(finding._row, _there), finding._origin
+            finding._batch_id, finding._row, finding._origin
         FROM finding LEFT JOIN ours USING (_record_id, _batch_id, _home)
         LEFT JOIN raw ON raw._row = finding._there
         ORDER BY _is_explained, _reason, finding._record_id LIMIT {at_most}
