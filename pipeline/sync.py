@@ -150,7 +150,10 @@ def _run(pull: Pull, account: Account, accept_deletions: bool) -> SourceMalforme
         staging.judge_duplicates(area)
         staging.check_arrival(area, pull.extracted, pull.announced)
         staging.give_context(area, account.night)
-        staging.type_rows(area, lambda rows: typed(rows, stream), columns_named_in(rules))
+        is_named = columns_named_in(rules)
+        staging.type_rows(
+            area, lambda rows: typed(rows, stream), lambda name: is_named(name) or name == stream.stamp
+        )
         mark("staged", **where)
         whole = pull.scope == "all"
         drift.judge(pull, validate(area.connection, rules, where=pull.where, whole=whole))

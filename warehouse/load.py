@@ -17,7 +17,7 @@ from common import clock
 from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
-from warehouse import drift
+from warehouse import drift, submission
 from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
 from warehouse.merge import Conform, Typed, apply_batch
 from warehouse.staging import Staging
@@ -135,6 +135,7 @@ def load(
             _count(area, account)
             _check_law(area, account)
             _write_files(area.connection, account, files)
+            submission.write(area, account, files)
             _write_sums(area.connection, account, reach)
             write_interval(area.connection, account, reach.interval)
             drift.write(area.connection, account, drifts)
