@@ -31,7 +31,7 @@ class File(Protocol):
 
 
 def write(area: Staging, batch: Batch, files: Iterable[File]) -> None:
-    """One row of `ops.submission` per known submitter seen, and one for the whole with a stamp."""
+    """One row of `ops.submission` per known submitter seen, and one for the whole batch."""
     stream = area.stream
     if not (stream.submitter or stream.stamp):
         return
@@ -64,7 +64,7 @@ def write(area: Staging, batch: Batch, files: Iterable[File]) -> None:
         SELECT {batch.batch_id}, '{batch.source}', '{batch.stream}', DATE '{batch.night}', code,
             coalesce(files, 0), coalesce(rows, 0), coalesce(changed, 0), middle_at, newest_at
         FROM counted FULL JOIN file USING (code, is_whole) SEMI JOIN known USING (code)
-        WHERE is_whole = (code = '')::INT AND (code <> '' OR {bool(stream.stamp)})
+        WHERE is_whole = (code = '')::INT
         """
     )
     connection.unregister("sent_file")
