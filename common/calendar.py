@@ -45,9 +45,7 @@ class Calendar(Strict):
 
     def day_off(self, day: date) -> str | None:
         """What is celebrated on a holiday or a day of joint leave. Weekends are none."""
-        if day in self.days_off:
-            return self.days_off[day]
-        return self._national[day] if day in self._national else None
+        return self.days_off.get(day) or self._national.get(day)
 
     def share(self, night: date) -> float:
         """The share of an ordinary night of its weekday that is expected at least: 0 when the night

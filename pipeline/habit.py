@@ -25,10 +25,9 @@ LOOKBACK_NIGHTS = 112
 NIGHTS_PER_WEEKDAY = 8
 LEAST_PER_WEEKDAY = 4
 LEAST_FREEDOM = 6
-WINDOWS = (1, 2, 4, 8, 16)
-"""Nights judged together: one night of a busy hospital tells as much as two weeks of a quiet one."""
-CHANCE = 2e-5
-"""Of a false alarm, per unit and night: among 50 units one in about three years."""
+CHANCES = {1: 5e-5} | dict.fromkeys((2, 3, 5, 8, 14, 21), 4e-6)
+"""Nights judged together → below which chance of so little they are unlike the habit. One night of
+a busy hospital tells as much as two weeks of a quiet one; most weight is on the first morning."""
 THIN = 2 / 3
 """More than this share of what was expected is never too little, however unlikely."""
 OUTLIER = 4.0
@@ -66,13 +65,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a morning says: what is unlike, which units' volume and clock were judged, which of
-    them sent anything, and which are too young to be judged."""
+    """What a morning says: what is unlike, the most telling of a unit's volume and of its clock;
+    which units were read at all, which of them sent anything new, which were judged by volume and
+    by clock, and which are too young for it."""
 
     findings: list[Finding]
+    present: frozenset[Unit]
+    active: frozenset[Unit]
     volume_judged: frozenset[Unit]
     clock_judged: frozenset[Unit]
-    active: frozenset[Unit]
     learning: frozenset[Unit]
 
 
@@ -99,28 +100,18 @@ def judge(
         "SELECT source, stream, submitter, changed > 0, share > 0 FROM arrival "
         "JOIN unit USING (source, stream, submitter) JOIN night USING (night) WHERE night = judged"
     ).fetchall()
-    active = frozenset(Unit(*key) for *key, is_active, _ in arrived if is_active)
-    due = frozenset(Unit(*key) for *key, _, is_due in arrived if is_due)
     connection.unregister("unit")
     connection.unregister("night")
     found: dict[tuple[Unit, bool], Finding] = {}
     for finding in (*unread, *promises, *volumes, *clocks):
         found.setdefault((finding.unit, finding.kind == "clock"), finding)
-    silent = {
-        (unit.source, unit.stream)
-        for (unit, _), one in found.items()
-        if not unit.submitter and one.kind in ("missing", "frozen")
-    }
     return Verdict(
-        findings=[
-            one
-            for (unit, _), one in sorted(found.items(), key=lambda item: item[0])
-            if not unit.submitter or (unit.source, unit.stream) not in silent
-        ],
+        findings=[found[key] for key in sorted(found)],
+        present=frozenset(Unit(*key) for *key, _, _ in arrived),
+        active=frozenset(Unit(*key) for *key, is_active, _ in arrived if is_active),
         volume_judged=frozenset(judged),
         clock_judged=frozenset(clock_judged),
-        active=active,
-        learning=due - frozenset(judged),
+        learning=frozenset(Unit(*key) for *key, _, is_due in arrived if is_due) - judged,
     )
 
 
@@ -282,23 +273,23 @@ tried AS (
 span AS (
     SELECT source, stream, submitter, size, is_fresh, min(night) AS since FROM tried
     GROUP BY ALL HAVING max(night) = any_value(judged) AND count(*) = size),
-past AS (
-    SELECT span.*, measure, counted.night, isodow(counted.night) AS weekday, seen
+newest AS (
+    SELECT span.source, span.stream, span.submitter, size, is_fresh, measure,
+        isodow(counted.night) AS weekday, arg_max(seen, counted.night, {per_weekday}) AS seen
     FROM span JOIN counted USING (source, stream, submitter) JOIN night USING (night)
     ANTI JOIN alarmed ON alarmed.source = span.source AND alarmed.stream = span.stream
         AND alarmed.submitter = span.submitter AND alarmed.night = counted.night AND NOT is_clock
     WHERE counted.night < since AND share = 1 AND (measure = 'changed' OR size = 1)
-    QUALIFY row_number() OVER (PARTITION BY span.source, span.stream, span.submitter, size,
-        is_fresh, measure, weekday ORDER BY counted.night DESC) <= {per_weekday}),
+    GROUP BY ALL),
 usual AS (
-    SELECT *, least(seen, median(seen) OVER day + {outlier} * greatest(
-        1.4826 * mad(seen) OVER day, sqrt(median(seen) OVER day), 1)) AS capped
-    FROM past WINDOW day AS (PARTITION BY source, stream, submitter, size, is_fresh, measure,
-        weekday)),
+    SELECT * EXCLUDE (seen), list_median(seen) AS middle,
+        middle + {outlier} * greatest(1.4826 * list_mad(seen), sqrt(middle), 1) AS most,
+        list_transform(seen, lambda one: least(one, most)) AS seen
+    FROM newest),
 habit AS (
-    SELECT source, stream, submitter, size, is_fresh, measure, weekday, count(*) AS n,
-        avg(capped) AS mean, coalesce(var_pop(capped), 0) * count(*) AS squares
-    FROM usual GROUP BY ALL),
+    SELECT source, stream, submitter, size, is_fresh, measure, weekday, len(seen) AS n,
+        list_avg(seen) AS mean, list_var_pop(seen) * n AS squares
+    FROM usual),
 spread AS (
     SELECT source, stream, submitter, size, is_fresh, measure,
         sum(squares / mean) FILTER (mean > 0) AS pearson,
@@ -329,7 +320,7 @@ def _volumes(connection: duckdb.DuckDBPyConnection) -> tuple[list[Finding], set[
     """Too little, the most unlikely first, and the units that could be judged."""
     tried = connection.execute(
         VOLUMES.format(
-            windows=list(WINDOWS),
+            windows=list(CHANCES),
             per_weekday=NIGHTS_PER_WEEKDAY,
             outlier=OUTLIER,
             least=LEAST_PER_WEEKDAY,
@@ -340,7 +331,8 @@ def _volumes(connection: duckdb.DuckDBPyConnection) -> tuple[list[Finding], set[
     number = {name: tried[name].to_numpy() for name in
               ("seen", "expected", "variance", "pearson", "freedom")}  # fmt: skip
     chance = chance_of_so_little(**number)
-    is_little = (chance < CHANCE / len(WINDOWS)) & (number["seen"] <= THIN * number["expected"])
+    limit = np.array([CHANCES[size] for size in tried["size"].to_pylist()])
+    is_little = (chance < limit) & (number["seen"] <= THIN * number["expected"])
     little = tried.append_column("chance", pa.array(chance)).filter(pa.array(is_little))
     return [_little(row) for row in little.sort_by([("chance", "ascending")]).to_pylist()], judged
 
@@ -359,13 +351,13 @@ def chance_of_so_little(
     by how much more the unit varies (Pearson's chi-square by its degrees of freedom), taken at its
     95 % upper limit, and never by less than 1.
     """
-    from scipy.stats import chi2, nbinom
+    from scipy.special import betainc, chdtri
 
-    dispersion = np.maximum(1, pearson / chi2.ppf(UPPER, freedom))
+    dispersion = np.maximum(1, pearson / chdtri(freedom, 1 - UPPER))
     total = np.maximum(variance * dispersion, expected * 1.0001)
     with np.errstate(divide="ignore", invalid="ignore"):
         size = expected**2 / (total - expected)
-        chance = nbinom.cdf(seen, size, expected / total)
+        chance = betainc(size, seen + 1, expected / total)
     return np.where(expected > 0, chance, 1.0)
 
 

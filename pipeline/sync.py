@@ -152,7 +152,9 @@ def _run(pull: Pull, account: Account, accept_deletions: bool) -> SourceMalforme
         staging.give_context(area, account.night)
         is_named = columns_named_in(rules)
         staging.type_rows(
-            area, lambda rows: typed(rows, stream), lambda name: is_named(name) or name == stream.stamp
+            area,
+            lambda rows: typed(rows, stream),
+            lambda name: is_named(name) or name == stream.stamp,
         )
         mark("staged", **where)
         whole = pull.scope == "all"

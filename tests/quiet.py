@@ -23,27 +23,29 @@ NEEDED = ("ops.ledger", "ops.submission", "ops.alarm", "quarantine.row")
 @dataclass(frozen=True)
 class Process:
     """How much an office sends a night: `mean` on a working day, times `weekend` on Saturday and
-    Sunday and `off` on holidays; a gamma factor of coefficient of variation `jitter` makes days
-    alike, a Poisson draw the rest. `level` rows stand in the source besides, and are read anew
-    each night."""
+    Sunday, `off` on holidays and `slow` in Ramadan. A gamma factor of coefficient of variation
+    `jitter` makes good and bad days, a slower one (`drift`, a week's memory) good and bad weeks, a
+    Poisson draw the rest. `level` rows stand in the source besides, and are read anew each night.
+    """
 
     mean: float
     weekend: float = 1.0
     off: float = 1.0
     slow: float = 0.7
     jitter: float = 0.0
+    drift: float = 0.1
     level: int = 0
 
 
 OFFICES = {
     "big_hospital": Process(40, 0.9, 0.8, 0.9, 0.1),
-    "hospital": Process(14, 0.9, 0.7, 0.9, 0.1),
-    "small_hospital": Process(3, 0.9, 0.7, 0.9),
+    "hospital": Process(20, 0.9, 0.7, 0.9, 0.1),
+    "small_hospital": Process(5, 0.9, 0.7, 0.9),
     "clinic": Process(0.4, 0.5, 0.2, 0.8),
-    "registry": Process(220, 0.05, 0.0, 0.6, 0.3, 300_000),
-    "inbox": Process(25, 0.6, 0.5, 0.9, 0.35, 9_000),
-    "kelurahan": Process(6, 0.0, 0.0, 0.6, 0.3, 2_500),
-    "planning": Process(2, 0.0, 0.0, 0.5, 0.8, 1_500),
+    "registry": Process(220, 0.05, 0.0, 0.6, 0.3, level=300_000),
+    "inbox": Process(25, 0.6, 0.5, 0.9, 0.3, level=9_000),
+    "kelurahan": Process(6, 0.0, 0.0, 0.6, 0.3, level=2_500),
+    "planning": Process(2, 0.0, 0.0, 0.5, 0.8, level=1_500),
 }
 
 
@@ -62,6 +64,7 @@ class Offices:
             self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{name.split('.')[0]}")
             self.connection.execute(tables()[name].ddl("lake"))
         self.batches = 0
+        self.week = np.zeros(len(self.offices))
 
     def drawn(self, night: date) -> np.ndarray:
         """What each office sends, as declared."""
@@ -75,7 +78,10 @@ class Offices:
         jitter = np.array([one.jitter for _, one in self.offices])
         shape = 1 / np.maximum(jitter, 1e-6) ** 2
         factor = np.where(jitter > 0, self.random.gamma(shape) / shape, 1)
-        return self.random.poisson(means * factor)
+        drift = np.array([one.drift for _, one in self.offices])
+        kept = np.exp(-1 / 7)
+        self.week = kept * self.week + np.sqrt(1 - kept**2) * self.random.normal(0, drift)
+        return self.random.poisson(means * factor * np.exp(self.week))
 
     def send(self, night: date, changed: np.ndarray | None = None, *, hours: float = 0.0,
              rows: dict[str, int] | None = None, silent: tuple[str, ...] = ()) -> None:  # fmt: skip

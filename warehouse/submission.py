@@ -6,7 +6,7 @@ A submitter's code is stored only when the definition names it, for anything els
 
 import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -20,14 +20,17 @@ class Batch(Protocol):
     source: str
     stream: str
     batch_id: int
-    night: object
+    night: Any
 
 
 class File(Protocol):
     """What of a file tells who sent it."""
 
-    origin: str
-    outcome: str
+    @property
+    def origin(self) -> str: ...
+
+    @property
+    def outcome(self) -> str: ...
 
 
 def write(area: Staging, batch: Batch, files: Iterable[File]) -> None:
@@ -37,7 +40,7 @@ def write(area: Staging, batch: Batch, files: Iterable[File]) -> None:
         return
     connection = area.connection
     connection.register("sent_file", _senders(stream, files))
-    connection.register("known", pa.table({"code": list(_contacts(stream)) + [""]}))
+    connection.register("known", pa.table({"code": ["", *_contacts(stream)]}))
     stamp = f'CAST(typed."{stream.stamp}" AS TIMESTAMP)' if stream.stamp else "NULL::TIMESTAMP"
     connection.execute(
         f"""
@@ -85,7 +88,7 @@ def _sender(stream: Stream) -> str:
 def _senders(stream: Stream, files: Iterable[File]) -> pa.Table:
     """The files loaded: origin, and the submitter's code in it (null: none)."""
     loaded = [file.origin for file in files if file.outcome == "loaded"]
-    codes = [None] * len(loaded)
+    codes: list[Any] = [None] * len(loaded)
     if stream.submitter and stream.submitter.origin:
         found = (re.search(stream.submitter.origin, origin) for origin in loaded)
         codes = [match and match[1] for match in found]
