@@ -317,7 +317,7 @@ HAVING sum(nights) = size AND min(n) >= {least} AND coalesce(freedom, 0) >= {fre
 
 
 def _volumes(connection: duckdb.DuckDBPyConnection) -> tuple[list[Finding], set[Unit]]:
-    """Too little, the most unlikely first, and the units that could be judged."""
+    """Too little, nothing at all and the most unlikely first; and the units that were judged."""
     tried = connection.execute(
         VOLUMES.format(
             windows=list(CHANCES),
@@ -333,8 +333,13 @@ def _volumes(connection: duckdb.DuckDBPyConnection) -> tuple[list[Finding], set[
     chance = chance_of_so_little(**number)
     limit = np.array([CHANCES[size] for size in tried["size"].to_pylist()])
     is_little = (chance < limit) & (number["seen"] <= THIN * number["expected"])
-    little = tried.append_column("chance", pa.array(chance)).filter(pa.array(is_little))
-    return [_little(row) for row in little.sort_by([("chance", "ascending")]).to_pylist()], judged
+    told = {"chance": pa.array(chance), "came": pa.array(number["seen"] > 0)}
+    for name, values in told.items():
+        tried = tried.append_column(name, values)
+    little = tried.filter(pa.array(is_little)).sort_by(
+        [("came", "ascending"), ("chance", "ascending")]
+    )
+    return [_little(row) for row in little.to_pylist()], judged
 
 
 def chance_of_so_little(
