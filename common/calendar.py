@@ -41,7 +41,14 @@ class Calendar(Strict):
     def _national(self) -> dict[date, str]:
         import holidays
 
-        return holidays.country_holidays(self.country, language=self.language)
+        try:
+            return holidays.country_holidays(self.country, language=self.language)
+        except NotImplementedError:
+            raise DefinitionError(
+                f"no holidays are known of country {self.country}",
+                where="calendar.yml",
+                next_step="use its two-letter code (ISO 3166).",
+            ) from None
 
     def day_off(self, day: date) -> str | None:
         """What is celebrated on a holiday or a day of joint leave. Weekends are none."""
@@ -66,21 +73,16 @@ def load_calendar(settings: Settings) -> Calendar:
     path = settings.profile / "calendar.yml"
     try:
         content = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
-        calendar = Calendar.model_validate(content)
-        calendar.day_off(date(2026, 1, 1))
+        return Calendar.model_validate(content)
     except FileNotFoundError:
         faults = ["there is none"]
     except yaml.YAMLError:
         faults = ["not readable as YAML"]
-    except NotImplementedError:
-        faults = [f"country: no holidays are known for {calendar.country}"]
     except ValidationError as error:
         faults = [
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
             for fault in error.errors(include_input=False, include_url=False)
         ]
-    else:
-        return calendar
     raise DefinitionError(
         "; ".join(faults),
         where="calendar.yml",

@@ -69,7 +69,8 @@ def follow(before: Sequence[Alarm], verdict: Verdict, night: date, next_id: int)
     """The alarms after this night: those that go on, those that are over, and new ones.
 
     There is at most one alarm per unit for its volume and one for its clock. One that could not be
-    judged again stays as it is. When a whole stream is silent, nobody is blamed for his part of it.
+    judged again stays as it is. When a whole stream is silent, nobody is blamed for his part of it;
+    when it is thin because of one who is named, it is not named beside him.
     """
     found = {_family(one.unit, one.kind): one for one in verdict.findings}
     after = []
@@ -83,17 +84,22 @@ def follow(before: Sequence[Alarm], verdict: Verdict, night: date, next_id: int)
             after.append(replace(alarm, last_night=night))
         else:
             after.append(alarm)
-    silent = {
-        (one.unit.source, one.unit.stream)
-        for one in verdict.findings
-        if not one.unit.submitter and one.kind in ("missing", "frozen")
-    }
-    new = [
-        one
-        for one in found.values()
-        if not one.unit.submitter or (one.unit.source, one.unit.stream) not in silent
-    ]
+    new = [one for one in found.values() if not _is_explained(one, verdict.findings)]
     return after + [_raised(next_id + place, one, night) for place, one in enumerate(new)]
+
+
+def _is_explained(finding: Finding, findings: Sequence[Finding]) -> bool:
+    """Whether another finding of the same stream's volume says why."""
+    others = [
+        one
+        for one in findings
+        if (one.unit.source, one.unit.stream) == (finding.unit.source, finding.unit.stream)
+        and bool(one.unit.submitter) != bool(finding.unit.submitter)
+        and one.kind != "clock"
+    ]
+    if finding.unit.submitter:
+        return any(one.kind in ("missing", "frozen") for one in others)
+    return finding.kind == "thin" and bool(others)
 
 
 def _family(unit: Unit, kind: str) -> tuple[Unit, bool]:

@@ -12,8 +12,9 @@ from common.definition import Source
 from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
-from pipeline import leave
+from pipeline import alarms, leave
 from pipeline.sync import prepare, sync
+from warehouse import alarms as stored
 from warehouse import manifest
 from warehouse.account import attempts
 from warehouse.catalog import disagreements, reading
@@ -32,7 +33,8 @@ class Check:
 
 
 def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
-    """The night without Airflow: every stream, then publish and deliver. Returns its failures.
+    """The night without Airflow: every stream, then publish, deliver and the morning's alarms.
+    Returns its failures.
 
     One source's failure never stops the others.
     """
@@ -50,6 +52,11 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
         except MuaraError as error:
             log.error("leave_failed", error=error.code, text=str(error))
             failures.append(error)
+    try:
+        alarms.check(settings, sources, resolve)
+    except MuaraError as error:
+        log.error("alarms_failed", error=error.code, text=str(error))
+        failures.append(error)
     return failures
 
 
@@ -82,6 +89,7 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         persons = connection.execute(
             "SELECT count(*) FROM lake.core.person WHERE valid_to IS NULL AND status = 'resident'"
         ).fetchall()[0][0]
+        open_alarms = [one for one in stored.alarms(connection) if one.state == "open"]
     night = clock.today(settings)
     folders = (settings.home / "extracts").glob(f"*/{night}/*")
     return {
@@ -93,6 +101,7 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "quarantined": sum(one.counts["quarantined"] for one in tonight),
         "persons": persons,
         "extract_files": sum(1 for _ in folders),
+        "alarms": len(open_alarms),
         "seconds": round(seconds, 1),
     }
 

@@ -34,6 +34,10 @@ class Alarm:
     told_at: datetime | None = None
 
     @property
+    def stream_key(self) -> tuple[str, str]:
+        return self.source, self.stream
+
+    @property
     def where(self) -> str:
         """`source.stream`, and the submitter's code where it is about one."""
         return f"{self.source}.{self.stream}" + (

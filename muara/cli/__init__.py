@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from common.errors import MuaraError
-from muara.cli import asking, city, definitions, gaps, giving, loading, person
+from muara.cli import alarms, asking, city, definitions, gaps, giving, loading, person
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="One warehouse out of a city's scattered agency systems.")  # fmt: skip
@@ -22,6 +22,7 @@ for command in (
     loading.night,
     loading.serve,
     asking.status,
+    alarms.alarms,
     gaps.gaps,
     gaps.repair,
     gaps.backfill,

@@ -23,7 +23,15 @@ def status(
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
         drifts = _open_drifts(connection)
-    data = [{**vars(row), "drifts": drifts.get((row.source, row.stream), [])} for row in rows]
+        alarms = _open_alarms(connection)
+    data = [
+        {
+            **vars(row),
+            "drifts": drifts.get((row.source, row.stream), []),
+            "alarms": [vars(one) for one in alarms if one.stream_key == (row.source, row.stream)],
+        }
+        for row in rows
+    ]
     answer(as_json, data, lambda: show_status(settings, every=every))
 
 
@@ -39,6 +47,12 @@ def _open_drifts(connection: Any) -> dict[tuple[str, str], list[str]]:
     return found
 
 
+def _open_alarms(connection: Any) -> list[Any]:
+    from warehouse.alarms import alarms
+
+    return [one for one in alarms(connection) if one.state == "open"]
+
+
 def show_status(settings: Settings, *, every: bool = False, source: str | None = None) -> None:
     from warehouse.account import COUNTS, attempts
     from warehouse.catalog import reading
@@ -46,6 +60,7 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
         drifts = _open_drifts(connection)
+        alarms = _open_alarms(connection)
     table = Table(box=None, pad_edge=False)
     for name in ("batch", "night", "stream", "outcome"):
         table.add_column(name, no_wrap=True)
@@ -70,6 +85,10 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
             stream = f"[yellow]{name}.{stream_name}[/]"
             console.print(f"{stream} drifted: {escape(', '.join(told))}. Next: "
                           f"`muara check {name} --propose`", highlight=False)  # fmt: skip
+    for alarm in alarms:
+        if not source or alarm.source == source:
+            console.print(f"[red]{alarm.where}[/] {alarm.kind} since {alarm.since}. Next: "
+                          f"`muara alarms`", highlight=False)  # fmt: skip
 
 
 def sql(
