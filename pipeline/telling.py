@@ -36,7 +36,8 @@ def _send(resolve: Resolver, name: str, title: str, body: str) -> str:
         channel = apprise.Apprise()
         if not channel.add(resolve(name)):
             return "not_a_channel"
-        return TOLD if channel.notify(title=title, body=body) else "refused"
+        is_told = channel.notify(title=title, body=body, body_format=apprise.NotifyFormat.TEXT)
+        return TOLD if is_told else "refused"
     except MuaraError as error:
         return error.code
     except Exception as error:  # whatever a channel's library raises, the night goes on

@@ -66,9 +66,8 @@ def _table(sources: dict[str, Source], found: list[Any]) -> Table:
         expected, seen = ("" if value is None else f"{value:,.0f}{unit}"
                           for value in (one.expected, one.seen))  # fmt: skip
         kind = one.kind if one.cause == "habit" else f"{one.kind}, {one.cause}"
-        whom = f"{contact.unit} <{contact.email}>"
-        told = one.channel_outcome or ""
-        parts = (str(one.alarm_id), str(one.since), kind, one.where, expected, seen, whom, one.state,
-                 told)  # fmt: skip
+        parts = (str(one.alarm_id), str(one.since), kind, one.where, expected, seen,
+                 f"{contact.unit} <{contact.email}>", one.state,
+                 one.channel_outcome or "")  # fmt: skip
         table.add_row(*map(escape, parts))
     return table
