@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     alarm_channels: str = Field(
         "", description="connection ids of the channels for alarms, separated by commas"
     )
+    reconcile_schedule: str = Field("0 6 * * 0", description="cron: when sources are compared")
 
     @classmethod
     def settings_customise_sources(

@@ -20,8 +20,8 @@ FREE_BYTES_WANTED = 2 * 1024**3
 
 
 def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
-    """Definitions, connections, extensions, disk, calendar, modes of secret files, tables; with `rebuild`,
-    core against its rebuild from landing."""
+    """Definitions, connections, extensions, disk, calendar, modes of secret files, tables; with
+    `rebuild`, core against its rebuild from landing."""
     sources = load_sources(settings)
     load_contracts(settings)
     answers = [

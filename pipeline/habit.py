@@ -165,14 +165,14 @@ SELECT source, stream, submitter_code AS submitter, kind = 'clock' AS is_clock, 
 FROM lake.ops.alarm JOIN night ON night.night BETWEEN alarm.since AND alarm.last_night
 WHERE state <> 'accepted';
 
+CREATE OR REPLACE TEMP VIEW loaded AS
+SELECT source, stream, batch_id, night, extracted, inserted + updated AS landed, files_loaded
+FROM lake.ops.ledger WHERE outcome = 'loaded' AND strategy IS DISTINCT FROM 'replay';
+
 CREATE OR REPLACE TEMP TABLE arrival AS
 WITH batch AS (
-    SELECT source, stream, batch_id, ledger.night, extracted, inserted + updated AS landed,
-        files_loaded
-    FROM lake.ops.ledger JOIN night USING (night)
-    WHERE outcome = 'loaded' AND batch_id NOT IN (
-        SELECT min(batch_id) FROM lake.ops.ledger WHERE outcome = 'loaded'
-        GROUP BY source, stream)),
+    FROM loaded SEMI JOIN night USING (night)
+    WHERE batch_id NOT IN (SELECT min(batch_id) FROM loaded GROUP BY source, stream)),
 held AS (
     SELECT first_batch_id AS batch_id, count(*) AS held FROM lake.quarantine.row
     SEMI JOIN batch ON batch_id = first_batch_id GROUP BY ALL),
@@ -216,7 +216,8 @@ def _unread(
             SELECT source, stream, max(night) FILTER (outcome = 'loaded'),
                 max(night) FILTER (outcome <> 'loaded'),
                 arg_max(error_code, batch_id) FILTER (outcome <> 'loaded')
-            FROM lake.ops.ledger GROUP BY source, stream
+            FROM lake.ops.ledger WHERE strategy IS DISTINCT FROM 'replay'
+            GROUP BY source, stream
             """
         ).fetchall()
     }
@@ -304,8 +305,8 @@ expected AS (
     GROUP BY ALL)
 SELECT source, stream, submitter, size, is_fresh, measure, since, sum(seen) AS seen,
     sum(expected) AS expected, sum(expected * (1 + nights / n)) AS variance,
-    pearson, freedom, any_value(sent.rows) AS rows, any_value(sent.files) AS files,
-    any_value(sent.changed) AS changed
+    pearson, freedom, any_value(
+        sent.rows > 0 OR sent.files > 0 OR (strategy <> 'files' AND submitter = '')) AS is_read
 FROM expected JOIN span USING (source, stream, submitter, size, is_fresh)
 JOIN spread USING (source, stream, submitter, size, is_fresh, measure)
 JOIN unit USING (source, stream, submitter)
@@ -370,7 +371,7 @@ def _little(row: dict[str, Any]) -> Finding:
     """Nothing at all is missing; nothing new although rows came is frozen; else it is thin."""
     kind: Kind = "thin"
     if row["measure"] == "changed" and row["seen"] == 0:
-        kind = "frozen" if row["rows"] or row["files"] else "missing"
+        kind = "frozen" if row["is_read"] else "missing"
     elif row["seen"] == 0:
         kind = "missing"
     return Finding(Unit(row["source"], row["stream"], row["submitter"]), kind, "habit",

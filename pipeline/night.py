@@ -13,9 +13,12 @@ from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
 from pipeline import alarms, leave
+from pipeline.core_rules import judge_core
+from pipeline.data_docs import write_data_docs
+from pipeline.replay import replay_due
 from pipeline.sync import prepare, sync
 from warehouse import alarms as stored
-from warehouse import manifest
+from warehouse import finding, manifest
 from warehouse.account import attempts
 from warehouse.catalog import disagreements, reading
 from warehouse.shares import load_contracts
@@ -33,8 +36,8 @@ class Check:
 
 
 def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
-    """The night without Airflow: every stream, then publish, deliver and the morning's alarms.
-    Returns its failures.
+    """The night without Airflow: every stream, what is to be judged again, core's own rules, then
+    publish, deliver and the morning's alarms. Returns its failures.
 
     One source's failure never stops the others.
     """
@@ -46,11 +49,12 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
                 sync(settings, source, stream, resolve)
             except MuaraError as error:
                 failures.append(error)
-    for leaving in (leave.publish, leave.deliver):
+        failures += replay_due(settings, source)[1]
+    for step in (judge_core, write_data_docs, leave.publish, leave.deliver):
         try:
-            leaving(settings)
+            step(settings)
         except MuaraError as error:
-            log.error("leave_failed", error=error.code, text=str(error))
+            log.error(f"{step.__name__}_failed", error=error.code, text=str(error))
             failures.append(error)
     try:
         alarms.check(settings, sources, resolve)
@@ -66,6 +70,11 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         tonight = attempts(connection, after_batch=after_batch)
         wrong_shape = disagreements(connection, sources)
         leaks = list(_leaks(settings, _canaries(connection)))
+        broken = [
+            f"{one.stream}.{one.rule}"
+            for one in finding.newest(connection)
+            if one.source == finding.CORE and one.severity == "critical" and one.rows_broken
+        ]
     loaded = {(one.source, one.stream) for one in tonight if one.outcome == "loaded"}
     wanted = {
         (source.name, stream.name) for source in sources.values() for stream in source.streams
@@ -77,6 +86,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         _check("every stream loaded", missing, f"{len(loaded)} of {len(wanted)} streams"),
         _check("every row accounted for", unbalanced, f"{len(tonight)} batches balance"),
         _check("tables as the schema home says", sorted(wrong_shape), "no difference"),
+        _check("core keeps its own rules", broken, "no critical rule broken"),
         _check("no person in logs or metadata", leaks, "no name or number found"),
         _verified(settings),
     ]
@@ -90,6 +100,10 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
             "SELECT count(*) FROM lake.core.person WHERE valid_to IS NULL AND status = 'resident'"
         ).fetchall()[0][0]
         open_alarms = [one for one in stored.alarms(connection) if one.state == "open"]
+        # A stream that reads only what changed does not count again what is still broken.
+        in_quarantine = connection.execute(
+            "SELECT count(*) FROM lake.quarantine.row WHERE state = 'open'"
+        ).fetchall()[0][0]
     night = clock.today(settings)
     folders = (settings.home / "extracts").glob(f"*/{night}/*")
     return {
@@ -98,7 +112,7 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "inserted": sum(one.counts["inserted"] for one in tonight),
         "updated": sum(one.counts["updated"] for one in tonight),
         "deleted": sum(one.counts["deleted"] for one in tonight),
-        "quarantined": sum(one.counts["quarantined"] for one in tonight),
+        "quarantined": in_quarantine,
         "persons": persons,
         "extract_files": sum(1 for _ in folders),
         "alarms": len(open_alarms),
@@ -152,5 +166,5 @@ def _leaks(settings: Settings, canaries: tuple[set[str], list[str]]) -> Iterator
 
 
 def _where_nobody_may_be(settings: Settings) -> Iterator[Path]:
-    for folder in ("logs", "airflow"):
+    for folder in ("logs", "airflow", "data_docs"):
         yield from (path for path in sorted((settings.home / folder).rglob("*")) if path.is_file())

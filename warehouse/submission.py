@@ -21,6 +21,7 @@ class Batch(Protocol):
     stream: str
     batch_id: int
     night: Any
+    strategy: str
 
 
 class File(Protocol):
@@ -34,9 +35,10 @@ class File(Protocol):
 
 
 def write(area: Staging, batch: Batch, files: Iterable[File]) -> None:
-    """One row of `ops.submission` per known submitter seen, and one for the whole batch."""
+    """One row of `ops.submission` per known submitter seen, and one for the whole batch. Rows that
+    came from the warehouse itself (a replay) were sent by nobody."""
     stream = area.stream
-    if not (stream.submitter or stream.stamp):
+    if not (stream.submitter or stream.stamp) or batch.strategy != stream.strategy:
         return
     connection = area.connection
     connection.register("sent_file", _senders(stream, files))

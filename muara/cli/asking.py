@@ -8,7 +8,7 @@ from rich.table import Table
 
 from common.errors import DefinitionError
 from common.settings import Settings
-from muara.cli.shared import Json, answer, city_services, console, read_settings
+from muara.cli.shared import Json, answer, city_services, console, counted, read_settings
 
 
 def status(
@@ -23,15 +23,14 @@ def status(
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
         drifts = _open_drifts(connection)
+        unreconciled = _unreconciled(connection)
         alarms = _open_alarms(connection)
     data = [
-        {
-            **vars(row),
-            "drifts": drifts.get((row.source, row.stream), []),
-            "alarms": [vars(one) for one in alarms if one.stream_key == (row.source, row.stream)],
-        }
+        {**vars(row), "drifts": drifts.get((row.source, row.stream), []),
+         "unreconciled": unreconciled.get((row.source, row.stream), {}),
+         "alarms": [vars(one) for one in alarms if one.stream_key == (row.source, row.stream)]}
         for row in rows
-    ]
+    ]  # fmt: skip
     answer(as_json, data, lambda: show_status(settings, every=every))
 
 
@@ -53,6 +52,17 @@ def _open_alarms(connection: Any) -> list[Any]:
     return [one for one in alarms(connection) if one.state == "open"]
 
 
+def _unreconciled(connection: Any) -> dict[tuple[str, str], dict[str, int]]:
+    """(source, stream) → what its last reconciliation left unexplained, where it did."""
+    from warehouse.reconcile import newest
+
+    return {
+        (one.source, one.stream): one.unexplained_kinds
+        for one in newest(connection)
+        if one.unexplained
+    }
+
+
 def show_status(settings: Settings, *, every: bool = False, source: str | None = None) -> None:
     from warehouse.account import COUNTS, attempts
     from warehouse.catalog import reading
@@ -60,6 +70,7 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
         drifts = _open_drifts(connection)
+        unreconciled = _unreconciled(connection)
         alarms = _open_alarms(connection)
     table = Table(box=None, pad_edge=False)
     for name in ("batch", "night", "stream", "outcome"):
@@ -89,6 +100,11 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
         if not source or alarm.source == source:
             console.print(f"[red]{alarm.where}[/] {alarm.kind} since {alarm.since}. Next: "
                           f"`muara alarms`", highlight=False)  # fmt: skip
+    for (name, stream_name), kinds in unreconciled.items():
+        if not source or name == source:
+            stream = f"[red]{name}.{stream_name}[/]"
+            console.print(f"{stream} is not as its source: {counted(kinds)}. Next: "
+                          f"`muara reconcile {name} {stream_name}`", highlight=False)  # fmt: skip
 
 
 def sql(
