@@ -306,7 +306,8 @@ expected AS (
 SELECT source, stream, submitter, size, is_fresh, measure, since, sum(seen) AS seen,
     sum(expected) AS expected, sum(expected * (1 + nights / n)) AS variance,
     pearson, freedom, any_value(
-        sent.rows > 0 OR sent.files > 0 OR (strategy <> 'files' AND submitter = '')) AS is_read
+        sent.rows > 0 OR sent.files > 0 OR (strategy IN ('checksum', 'cursor') AND submitter = '')
+    ) AS is_read
 FROM expected JOIN span USING (source, stream, submitter, size, is_fresh)
 JOIN spread USING (source, stream, submitter, size, is_fresh, measure)
 JOIN unit USING (source, stream, submitter)

@@ -106,6 +106,19 @@ def test_a_stream_that_nobody_read_is_alarmed_even_in_its_first_week():
     assert (one.unit.source, one.kind, one.cause) == ("c0_inbox", "missing", "not_run")
 
 
+def test_a_table_read_by_checksum_that_never_differs_is_frozen_not_missing(offices):
+    """Then nothing is read of it, for nothing differs."""
+    offices.sources["c0_inbox"] = Source.model_validate(
+        offices.sources["c0_inbox"].model_dump(by_alias=True)
+        | {"streams": [offices.sources["c0_inbox"].streams[0].model_dump(by_alias=True)
+                       | {"strategy": "checksum"}]}
+    )  # fmt: skip
+    counts = offices.drawn(TONIGHT)
+    counts[place(offices, "inbox")] = 0
+    offices.send(TONIGHT, counts, rows={"c0_inbox": 0})
+    assert set(found(offices)) == {("c0_inbox", "frozen")}
+
+
 def test_few_nights_are_learned_from_and_not_judged():
     young = Offices(seed=5, cities=1)
     for night in young.nights(FIRST, 20):
