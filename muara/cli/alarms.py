@@ -42,7 +42,9 @@ def alarms(
         if not is_open:
             console.print("no open alarm")
         if learning:
-            console.print(f"{len(learning)} streams and submitters are too young, or too quiet, to be judged")
+            console.print(
+                f"{len(learning)} streams and submitters are too young, or too quiet, to be judged"
+            )
 
     answer(as_json, [_data(sources, one) for one in found], show)
     if is_open:
