@@ -6,6 +6,7 @@ means here. It is data: readers know nothing of any agency.
 
 import hashlib
 import json
+import re
 from datetime import time
 from functools import cached_property
 from pathlib import Path
@@ -105,6 +106,38 @@ class Cursor(Strict):
     overlap_minutes: int = Field(60, ge=0, le=527_040)
 
 
+class Contact(Strict):
+    unit: str
+    email: str
+
+
+class Submitter(Strict):
+    """Who sends the rows of a stream, where it is not one office: each hospital, each kelurahan.
+
+    A row's submitter is the code in `column`, or what the one group of `origin`, a regular
+    expression, finds in its file's path. Only the codes of `contacts` are told apart and stored;
+    any other value may be anything. `every`: each of them has promised to send on every night, or
+    on every working day, if only an empty file.
+    """
+
+    column: Name | None = None
+    origin: str | None = None
+    every: Literal["night", "workday"] | None = None
+    contacts: dict[Annotated[str, Field(pattern=r"^[\w./-]{1,40}$")], Contact] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Submitter":
+        if (self.column is None) == (self.origin is None):
+            raise ValueError("submitter has either a `column` or an `origin`")
+        try:
+            groups = re.compile(self.origin).groups if self.origin else 1
+        except re.error as error:
+            raise ValueError(f"submitter's origin is no regular expression: {error.msg}") from None
+        if groups != 1:
+            raise ValueError("submitter's origin needs exactly one group")
+        return self
+
+
 class Stream(Strict):
     """One table, endpoint or file family of a source."""
 
@@ -119,6 +152,8 @@ class Stream(Strict):
     columns: Annotated[dict[str, Column], Field(min_length=1), AfterValidator(_unique)]
     ignore: dict[str, str] = Field({}, description="column → why it is out of scope")
     max_deleted_share: float = Field(0.05, ge=0, le=1)
+    submitter: Submitter | None = None
+    stamp: Name | None = Field(None, description="column that tells when a row was last changed")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Stream":
@@ -139,6 +174,13 @@ class Stream(Strict):
             faults.append("strategy `cursor` goes with an entry `cursor`, and only with it")
         if self.cursor and self.cursor.column not in self.columns:
             faults.append(f"cursor names no column that is read: {self.cursor.column}")
+        if self.submitter and self.submitter.column and self.submitter.column not in names:
+            faults.append(f"submitter names no column: {self.submitter.column}")
+        if self.submitter and self.submitter.origin and self.strategy != "files":
+            faults.append("submitter's `origin` goes with strategy `files` only")
+        kinds = {column.name: column.type for column in self.columns.values()}
+        if self.stamp and kinds.get(self.stamp) not in ("date", "timestamp"):
+            faults.append(f"stamp names no column of type date or timestamp: {self.stamp}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -147,11 +189,6 @@ class Stream(Strict):
     def names(self) -> list[str]:
         """Our column names, in the order of the definition."""
         return [column.name for column in self.columns.values()]
-
-
-class Contact(Strict):
-    unit: str
-    email: str
 
 
 class Window(Strict):

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     retries: int = 2
     retry_delay_seconds: float = 30
     snapshots_kept_days: int = 7
+    alarm_channels: str = Field(
+        "", description="connection ids of the channels for alarms, separated by commas"
+    )
     reconcile_schedule: str = Field("0 6 * * 0", description="cron: when sources are compared")
 
     @classmethod
@@ -56,6 +59,10 @@ class Settings(BaseSettings):
 
     def model_post_init(self, _: object) -> None:
         self.home = self.home.resolve()
+
+    @property
+    def channels(self) -> list[str]:
+        return [name.strip() for name in self.alarm_channels.split(",") if name.strip()]
 
     @property
     def zone(self) -> ZoneInfo:

@@ -12,12 +12,13 @@ from common.definition import Source
 from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
-from pipeline import leave
+from pipeline import alarms, leave
 from pipeline.core_rules import judge_core
 from pipeline.data_docs import write_data_docs
 from pipeline.rejections import FOLDER
 from pipeline.replay import replay_due
 from pipeline.sync import prepare, sync
+from warehouse import alarms as stored
 from warehouse import finding, manifest
 from warehouse.account import attempts
 from warehouse.catalog import disagreements, reading
@@ -37,7 +38,7 @@ class Check:
 
 def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
     """The night without Airflow: every stream, what is to be judged again, core's own rules, then
-    publish and deliver. Returns its failures.
+    publish, deliver and the morning's alarms. Returns its failures.
 
     One source's failure never stops the others.
     """
@@ -57,6 +58,11 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
         except MuaraError as error:
             log.error(f"{step.__name__}_failed", error=error.code, text=str(error))
             failures.append(error)
+    try:
+        alarms.check(settings, sources, resolve)
+    except MuaraError as error:
+        log.error("alarms_failed", error=error.code, text=str(error))
+        failures.append(error)
     return failures
 
 
@@ -95,6 +101,7 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         persons = connection.execute(
             "SELECT count(*) FROM lake.core.person WHERE valid_to IS NULL AND status = 'resident'"
         ).fetchall()[0][0]
+        open_alarms = [one for one in stored.alarms(connection) if one.state == "open"]
         # A stream that reads only what changed does not count again what is still broken.
         in_quarantine = connection.execute(
             "SELECT count(*) FROM lake.quarantine.row WHERE state = 'open'"
@@ -110,6 +117,7 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "quarantined": in_quarantine,
         "persons": persons,
         "extract_files": sum(1 for _ in folders),
+        "alarms": len(open_alarms),
         "seconds": round(seconds, 1),
     }
 

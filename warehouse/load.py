@@ -17,7 +17,7 @@ from common import clock
 from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
-from warehouse import drift, finding, fingerprint, judgement, quarantine
+from warehouse import drift, finding, fingerprint, judgement, quarantine, submission
 from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
 from warehouse.judgement import Judgement
 from warehouse.merge import Conform, Typed, apply_batch
@@ -149,6 +149,7 @@ def load(
             _check_law(area, account)
             finding.write(area.connection, account)
             _write_files(area.connection, account, files)
+            submission.write(area, account, files)
             _write_sums(area.connection, account, reach)
             write_interval(area.connection, account, reach.interval)
             drift.write(area.connection, account, drifts)

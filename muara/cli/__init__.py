@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from common.errors import MuaraError
 from muara.cli import (
+    alarms,
     asking,
     city,
     comparing,
@@ -33,6 +34,7 @@ for command in (
     loading.night,
     loading.serve,
     asking.status,
+    alarms.alarms,
     gaps.gaps,
     gaps.repair,
     gaps.backfill,
