@@ -14,7 +14,7 @@ from common.log import log
 from common.settings import Settings
 from expectations.runner import Finding, validate
 from expectations.suite import columns_named_in, load_rules
-from pipeline.judging import judgement_of, looked_at
+from pipeline.judging import judgement_of, looks_beside
 from pipeline.sync import log_failure, new_account, own_errors, run
 from transforms.standardise.typed import typed
 from warehouse import judgement, staging
@@ -97,7 +97,7 @@ def is_due(settings: Settings, source: Source, stream: Stream) -> bool:
             return False
     if before is None or before.rules_hash != now.rules_hash:
         return True
-    looking = [rule for rule in rules if rule.is_about_rows and looked_at(rule, source, stream)]
+    looking = [rule for rule in rules if rule.is_about_rows and looks_beside(source, stream, rule)]
     with staging.staging(settings, source, stream) as area:
         staging.stage_own(area)
         staging.judge_duplicates(area)

@@ -3,21 +3,23 @@
 Written with the batch that judged all there is of a stream, and only when it changed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
 from common.settings import Settings
 from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.fingerprint import Batch, Part
 
 
 @dataclass(frozen=True)
 class Judgement:
     """`rules_hash`: SHA-256 of the stream's rules, typing and waivers. `context_hash`: SHA-256 of
-    what its rules look at beside the row."""
+    what its rules look at beside the row. `parts`: all of it, one by one."""
 
     rules_hash: str
     context_hash: str
+    parts: tuple[Part, ...] = field(default=(), compare=False)
 
 
 def last(connection: duckdb.DuckDBPyConnection, source: str, stream: str) -> Judgement | None:
@@ -29,16 +31,17 @@ def last(connection: duckdb.DuckDBPyConnection, source: str, stream: str) -> Jud
     return Judgement(*row) if row else None
 
 
-def write(connection: duckdb.DuckDBPyConnection, source: str, stream: str, now: Judgement) -> None:
-    """In the transaction of the batch that judged all rows of the stream so."""
-    if last(connection, source, stream) == now:
+def write(connection: duckdb.DuckDBPyConnection, batch: Batch, now: Judgement) -> None:
+    """In the batch's transaction."""
+    if last(connection, batch.source, batch.stream) == now:
         return
     connection.execute(
-        "DELETE FROM lake.ops.judgement WHERE source = ? AND stream = ?", [source, stream]
+        "DELETE FROM lake.ops.judgement WHERE source = ? AND stream = ?",
+        [batch.source, batch.stream],
     )
     connection.execute(
-        "INSERT INTO lake.ops.judgement VALUES (?, ?, ?, ?)",
-        [source, stream, now.rules_hash, now.context_hash],
+        "INSERT INTO lake.ops.judgement VALUES (?, ?, ?, ?, ?)",
+        [batch.source, batch.stream, batch.batch_id, now.rules_hash, now.context_hash],
     )
 
 
@@ -49,6 +52,10 @@ def note(settings: Settings, source: str, stream: str, now: Judgement) -> None:
         try:
             attach(connection, settings)
             with transaction(connection):
-                write(connection, source, stream, now)
+                connection.execute(
+                    "UPDATE lake.ops.judgement SET rules_hash = ?, context_hash = ? "
+                    "WHERE source = ? AND stream = ?",
+                    [now.rules_hash, now.context_hash, source, stream],
+                )
         finally:
             connection.close()
