@@ -27,8 +27,8 @@ class Judged(Cameras):
         rules = [one for one in tree["streams"][stream] if one["rule"] != name]
         if condition:
             asked = asked or {"expect_rows_to_satisfy": {"condition": condition}}
-            rules.append({"rule": name, **asked, "severity": severity, "reason": "-",
-                          "origin": "-"})  # fmt: skip
+            said = dict.fromkeys(("reason", "origin", "plain", "remedy"), "-")
+            rules.append({"rule": name, **asked, "severity": severity, **said})
         tree["streams"][stream] = rules
         path.write_text(yaml.safe_dump(tree))
 
