@@ -27,7 +27,7 @@ from transforms.marts import MARTS
 from transforms.standardise.typed import SENT, typed
 from warehouse.masks import selection
 from warehouse.publish import AUDIENCE, published_tables
-from warehouse.shares import Contract, load_contracts
+from warehouse.shares import load_contracts
 from warehouse.tables import LANDING_COLUMNS, landing_name, tables
 
 LANDED = {
@@ -73,32 +73,50 @@ Graph = dict[str, Origin]
 
 def graph(settings: Settings) -> Graph:
     """Every column from the sources to the contracts, and what it is made of."""
-    sources = load_sources(settings)
-    streams = [(source, stream) for source in sources.values() for stream in source.streams]
+    made = {
+        f"{table.name}.{name}": Origin(own=PROFILE)
+        for table in tables().values()
+        for name in (table.columns if table.schema_name == "ref" else ())
+    }
+    for source in load_sources(settings).values():
+        for stream in source.streams:
+            for name, origin in brought_in(source, stream).items():
+                made[name] = made.get(name, Origin()) | origin
+    return made | published(settings) | delivered(settings)
+
+
+def brought_in(source: Source, stream: Stream) -> Graph:
+    """What a sync of the stream writes: landing, quarantine and the core tables it feeds."""
+    return landed(source, stream) | quarantined(source, stream) | conformed(source, stream)
+
+
+def published(settings: Settings) -> Graph:
+    """The marts, and the analysts' copy of them and of core."""
     made: Graph = {}
-    for source, stream in streams:
-        made |= landed(source, stream)
-        for name, origin in conformed(source, stream).items():
-            made[name] = made.get(name, Origin()) | origin
-    for source in sources.values():
-        made |= quarantined(source)
-    for table in tables().values():
-        if table.schema_name == "ref":
-            made |= {f"{table.name}.{name}": Origin(own=PROFILE) for name in table.columns}
     for name, mart in MARTS.items():
         made |= computed(name, mart(_unbound, clock.today(settings)))
     for table in published_tables():
         columns = selection(table, AUDIENCE)
         made |= _given(f"published.{table.name}", [table.name], columns, "TRUE")
+    return made
+
+
+def delivered(settings: Settings) -> Graph:
+    """The datasets of every contract."""
+    made: Graph = {}
+    sources = load_sources(settings)
     for contract in load_contracts(settings).values():
-        made |= granted(contract, sources)
+        for one in contract.datasets:
+            name = f"contract.{contract.agency}.{one.name}"
+            held = _meant(one.table, one.row_filter, sources)
+            made |= _given(name, held, one.columns, one.row_filter)
     return made
 
 
 def before(made: Graph, name: str, *, choice: bool = False) -> set[str]:
     """Every column that this one's value goes back to, at any distance; with `choice` also those
     that decided which rows it was taken from."""
-    return _reached(name, lambda one: _inputs(made[one], choice))
+    return _reached(name, lambda one: _inputs(made.get(one, Origin()), choice))
 
 
 def starts(made: Graph, names: Iterable[str]) -> set[str]:
@@ -171,26 +189,15 @@ def conformed(source: Source, stream: Stream) -> Graph:
     return made
 
 
-def quarantined(source: Source) -> Graph:
+def quarantined(source: Source, stream: Stream) -> Graph:
     """`quarantine.row`, as far as it holds rows of this source: they are kept as they were sent."""
+    name, landing = f"quarantine.{source.name}", landing_name(source, stream)
     columns = tables()["quarantine.row"].columns.items()
-    made = {f"quarantine.{source.name}.{name}": Origin(own=one.en) for name, one in columns}
-    for stream in source.streams:
-        landing, columns_as_sent = landing_name(source, stream), landed(source, stream)
-        for name, like in HELD_AS_SENT.items():
-            made[f"quarantine.{source.name}.{name}"] |= columns_as_sent[f"{landing}.{like}"]
-    return made
-
-
-def granted(contract: Contract, sources: Iterable[str]) -> Graph:
-    """The columns of an agency's datasets."""
-    made: Graph = {}
-    for one in contract.datasets:
-        name = f"contract.{contract.agency}.{one.name}"
-        made |= _given(
-            name, _meant(one.table, one.row_filter, sources), one.columns, one.row_filter
-        )
-    return made
+    made = {f"{name}.{column}": Origin(own=one.en) for column, one in columns}
+    as_sent = landed(source, stream)
+    return made | {
+        f"{name}.{column}": as_sent[f"{landing}.{like}"] for column, like in HELD_AS_SENT.items()
+    }
 
 
 def _meant(table: str, row_filter: str, sources: Iterable[str]) -> list[str]:

@@ -143,5 +143,5 @@ def _leaks(settings: Settings, canaries: tuple[set[str], list[str]]) -> Iterator
 
 
 def _where_nobody_may_be(settings: Settings) -> Iterator[Path]:
-    for folder in ("logs", "airflow"):
+    for folder in ("logs", "airflow", "lineage"):
         yield from (path for path in sorted((settings.home / folder).rglob("*")) if path.is_file())
