@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from common.errors import MuaraError
-from muara.cli import asking, city, definitions, gaps, giving, loading, person
+from muara.cli import asking, city, definitions, gaps, giving, lineage, loading, person
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="One warehouse out of a city's scattered agency systems.")  # fmt: skip
@@ -26,6 +26,8 @@ for command in (
     gaps.repair,
     gaps.backfill,
     asking.sql,
+    lineage.trace,
+    lineage.lineage,
     giving.publish,
     giving.extract,
     giving.verify,
