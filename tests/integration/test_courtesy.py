@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from common.definition import Window
 from common.errors import SourceDenied, SourceResting
 from connectors.readers import sql
-from connectors.readers.sql.routes import PostgresCopy, Route
+from connectors.readers.sql.routes import PostgresScanner, Route
 from tests import servers
 from tests.tables import pull_of, rows_of, source_of
 from tests.world import Cameras, monitor
@@ -80,7 +80,7 @@ def test_a_guest_cannot_write(url, tmp_path):
 @pytest.mark.parametrize(
     ("raise_server", "options", "route"),
     [
-        (servers.postgres, "sslmode=verify-full&sslrootcert={}", PostgresCopy),
+        (servers.postgres, "sslmode=verify-full&sslrootcert={}", PostgresScanner),
         (servers.mariadb, "ssl_ca={}", Route),
     ],
 )

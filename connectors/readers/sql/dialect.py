@@ -104,6 +104,12 @@ class Postgresql(SummingDialect):
     def guest(self, seconds: int) -> list[str]:
         return [
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            *self.settings(seconds),
+        ]
+
+    def settings(self, seconds: int) -> list[str]:
+        """How long a question may take, and how values are written."""
+        return [
             f"SET LOCAL statement_timeout = '{seconds}s'",
             "SET LOCAL TimeZone = 'UTC'",
             "SET LOCAL DateStyle = 'ISO, YMD'",
