@@ -1,4 +1,5 @@
-"""The analysts' copy, rebuilt when every source has settled, and at 04:00 in any case.
+"""The analysts' copy and what the rules found, when every source has settled, and at 04:00 in any
+case.
 
 The run at 04:00 is the one that counts when a source failed; on a good night it repeats the
 publication with whatever the half-hourly sources brought since.
@@ -34,4 +35,18 @@ with DAG(
         with as_airflow_failures():
             return publish(Settings())
 
+    @task(multiple_outputs=False)
+    def judge() -> dict[str, int]:
+        """Ask core its own rules and write Data Docs. Returns broken rules per severity."""
+        from pipeline.core_rules import judge_core
+        from pipeline.data_docs import write_data_docs
+
+        with as_airflow_failures():
+            settings = Settings()
+            found = judge_core(settings)
+            write_data_docs(settings)
+        broken = [one.severity for some in found.values() for one in some if one.rows_broken]
+        return {severity: broken.count(severity) for severity in ("critical", "warning", "info")}
+
     publish()
+    judge()

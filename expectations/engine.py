@@ -87,7 +87,7 @@ class RowsSatisfy(ColumnMapMetricProvider):
 
     @column_condition_partial(engine=DuckDBExecutionEngine)
     def _duckdb(cls, column: Any, condition: str, **_: Any) -> Any:  # noqa: N805
-        return sa.literal_column(f"coalesce(({condition}), true)")
+        return sa.literal_column(f"({condition})")
 
 
 class ExpectRowsToSatisfy(ColumnMapExpectation):

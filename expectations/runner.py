@@ -1,21 +1,29 @@
 """Run a suite inside DuckDB on a staged batch; no row passes through Python.
 
-Great Expectations says whether rows break a rule and gives the SQL that finds them; that SQL is run
-here and its row numbers go to `broken`. Results keep counts only, never values.
+Great Expectations asks all rules in one pass over the rows and gives, for those that fail, the SQL
+of the failing rows. The conditions in it are asked together in a second pass, which writes row
+numbers to `broken`. Results keep counts only, never values.
 """
 
 import logging
 import os
+import re
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from common.errors import DefinitionError, TooFewRows
-from expectations.suite import Rule
+from expectations.suite import AllButOne, Rule
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+
+ROW_CONDITION = re.compile(r"SELECT _row, \w+ \nFROM typed \nWHERE (?P<condition>.+)", re.DOTALL)
+"""How Great Expectations asks for the rows that break a rule about single rows."""
+RULES_IN_ONE_PASS = 62  # bits of a BIGINT
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,8 @@ class Finding:
 def validate(
     connection: duckdb.DuckDBPyConnection, rules: list[Rule], *, where: str, whole: bool = True
 ) -> list[Finding]:
-    """Fill the table `broken` (_row, rule, severity) from the view `typed`.
+    """Fill the tables `broken` (_row, rule, severity) and `finding` (what every rule asked found)
+    from the view `typed`.
 
     Rules about the table as a whole are asked only when the batch is the `whole` of it; they raise
     TooFewRows when they are critical and fail. Raises
@@ -41,7 +50,7 @@ def validate(
         rules = [rule for rule in rules if rule.is_about_rows]
     if not connection.execute("SELECT 1 FROM staged LIMIT 1").fetchone():
         rules = [rule for rule in rules if not rule.is_about_rows]
-    findings = []
+    failed, failed_as_a_whole = [], []
     for rule, result in zip(rules, _results(connection, rules, where), strict=True):
         if result["exception"]:
             raise DefinitionError(
@@ -49,23 +58,104 @@ def validate(
                 where=where,
                 next_step="check the columns and the condition it names in its expectations file.",
             )
-        if not rule.is_about_rows:
-            if not result["success"] and rule.severity == "critical":
+        if not rule.is_about_rows and not result["success"]:
+            if rule.severity == "critical":
                 rows = connection.execute("SELECT count(*) FROM typed").fetchall()[0][0]
                 raise TooFewRows(
                     f"rule {rule.rule} failed: {rows} rows",
                     where=where,
                     next_step="ask the owner whether the source is complete; nothing was loaded.",
                 )
-            continue
-        count = 0
+            failed_as_a_whole.append(rule)
         if result["query"]:
-            ((count,),) = connection.execute(
-                f"INSERT INTO broken SELECT DISTINCT _row, ?, ? FROM ({result['query']}) AS bad",
+            failed.append((rule, result["query"]))
+    _note_broken(connection, failed)
+    for rule, _ in failed:
+        if rule.implicates != "all":
+            _spare(connection, rule.rule, rule.implicates)
+    _count(connection, rules, {rule.rule for rule in failed_as_a_whole})
+    return [
+        Finding(*row)
+        for row in connection.execute(
+            "SELECT rule, severity, rows_broken FROM finding ORDER BY place"
+        ).fetchall()
+    ]
+
+
+def _count(
+    connection: duckdb.DuckDBPyConnection, rules: list[Rule], failed_as_a_whole: set[str]
+) -> None:
+    """Fill the table `finding` (place, rule, severity, rows_asked, rows_broken)."""
+    asked = pa.table(
+        {
+            "place": range(len(rules)),
+            "rule": [rule.rule for rule in rules],
+            "severity": [rule.severity for rule in rules],
+            "failed_as_a_whole": [rule.rule in failed_as_a_whole for rule in rules],
+        }
+    )
+    connection.register("rules_asked", asked)
+    connection.execute(
+        """
+        CREATE TABLE finding AS
+        SELECT place, rule, rules_asked.severity, rows_asked,
+            if(failed_as_a_whole, rows_asked, coalesce(rows_broken, 0)) AS rows_broken
+        FROM rules_asked
+        LEFT JOIN (SELECT rule, count(*) AS rows_broken FROM broken GROUP BY rule) USING (rule)
+        CROSS JOIN (SELECT count(*) AS rows_asked FROM typed)
+        """
+    )
+    connection.unregister("rules_asked")
+
+
+def _note_broken(connection: duckdb.DuckDBPyConnection, failed: list[tuple[Rule, str]]) -> None:
+    """Add the rows that break the failed rules to `broken`: one pass for all rules that are a
+    condition on a row, one for each of the others."""
+    conditions = []
+    for rule, query in failed:
+        if found := ROW_CONDITION.fullmatch(query):
+            conditions.append((rule, found["condition"]))
+        else:
+            connection.execute(
+                f"INSERT INTO broken SELECT DISTINCT _row, ?, ? FROM ({query}) AS bad",
                 [rule.rule, rule.severity],
-            ).fetchall()
-        findings.append(Finding(rule.rule, rule.severity, count))
-    return findings
+            )
+    for first in range(0, len(conditions), RULES_IN_ONE_PASS):
+        some = conditions[first : first + RULES_IN_ONE_PASS]
+        bits = " | ".join(
+            f"CASE WHEN {condition} THEN {1 << bit} ELSE 0 END"
+            for bit, (_, condition) in enumerate(some)
+        )
+        names = ", ".join(
+            f"({1 << bit}, '{rule.rule}', '{rule.severity}')" for bit, (rule, _) in enumerate(some)
+        )
+        connection.execute(
+            f"""
+            INSERT INTO broken
+            SELECT _row, rule, severity
+            FROM (SELECT _row, {bits} AS bits FROM typed)
+            JOIN (VALUES {names}) AS asked (bit, rule, severity) ON bits & bit <> 0
+            WHERE bits <> 0
+            """
+        )
+
+
+def _spare(connection: duckdb.DuckDBPyConnection, rule: str, spared: AllButOne) -> None:
+    """Take out of `broken` the one row of each group that the rule does not implicate. A row that
+    another critical rule rejects is no rival to the others."""
+    among = ", ".join(f'"{column}"' for column in spared.among)
+    best = {"first": "min", "last": "max"}[spared.spare]
+    connection.execute(
+        f"""
+        DELETE FROM broken WHERE rule = $rule AND _row IN (
+            SELECT _row FROM typed
+            WHERE _row IN (SELECT _row FROM broken WHERE rule = $rule) AND _row NOT IN (
+                SELECT _row FROM broken WHERE rule <> $rule AND severity = 'critical')
+            QUALIFY "{spared.by}" = {best}("{spared.by}") OVER (PARTITION BY {among})
+                AND count(*) OVER (PARTITION BY {among}, "{spared.by}") = 1)
+        """,
+        {"rule": rule},
+    )
 
 
 def _results(
@@ -75,42 +165,15 @@ def _results(
     if not rules:
         return []
     import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-    from great_expectations.exceptions import ExpectationNotFoundError
-    from great_expectations.expectations.metadata_types import FailureSeverity
-    from great_expectations.expectations.registry import get_expectation_impl
-    from pydantic.v1 import ValidationError
-
-    from expectations.engine import StagingDatasource
 
     logging.getLogger("great_expectations").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        context = gx.get_context(mode="ephemeral")
-        context.variables.progress_bars = ProgressBarsConfig(globally=False)
-        datasource = context.add_or_update_datasource(
-            datasource=StagingDatasource(name="staging", connection_string="duckdb:///:memory:")
-        )
-        assert isinstance(datasource, StagingDatasource)
-        expectations = []
-        for place, rule in enumerate(rules):
-            try:
-                kind = get_expectation_impl(rule.kind)
-                severity = FailureSeverity(rule.severity)
-                expectations.append(
-                    kind(**rule.arguments, severity=severity, meta={"place": place})
-                )
-            except (ExpectationNotFoundError, ValidationError, TypeError):
-                raise DefinitionError(
-                    f"rule {rule.rule}: {rule.kind} is not known or has wrong arguments",
-                    where=where,
-                    next_step="see Great Expectations' gallery, or use expect_rows_to_satisfy.",
-                ) from None
-        with datasource.over(connection) as source:
-            asset = source.add_table_asset("typed", table_name="typed")
-            batch = asset.add_batch_definition_whole_table("all").get_batch()
-            outcome = batch.validate(
-                gx.ExpectationSuite(name="batch", expectations=expectations),
+        datasource, whole_table = _typed_table()
+        suite = gx.ExpectationSuite(name="batch", expectations=_expectations(rules, where))
+        with datasource.over(connection):
+            outcome = whole_table.get_batch().validate(
+                suite,
                 # Any other format fetches the values themselves, all of them.
                 result_format={
                     "result_format": "BOOLEAN_ONLY",
@@ -130,6 +193,51 @@ def _results(
             "exception": _exception(one.exception_info),
         }
     return results
+
+
+@cache
+def _typed_table() -> Any:
+    """Great Expectations' datasource and the batch `typed` in it. Made once in a process: each
+    change to its context writes all of it as YAML, in memory."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    from expectations.engine import StagingDatasource
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    datasource = context.add_or_update_datasource(
+        datasource=StagingDatasource(name="staging", connection_string="duckdb:///:memory:")
+    )
+    assert isinstance(datasource, StagingDatasource)
+    with duckdb.connect() as nothing, datasource.over(nothing):
+        nothing.execute("CREATE TABLE typed (_row BIGINT)")
+        asset = datasource.add_table_asset("typed", table_name="typed")
+        return datasource, asset.add_batch_definition_whole_table("all")
+
+
+def _expectations(rules: list[Rule], where: str) -> list[Any]:
+    """Great Expectations' objects, which carry the rule's place. Raises DefinitionError."""
+    from great_expectations.exceptions import ExpectationNotFoundError
+    from great_expectations.expectations.metadata_types import FailureSeverity
+    from great_expectations.expectations.registry import get_expectation_impl
+    from pydantic.v1 import ValidationError
+
+    from expectations import engine  # noqa: F401  registers our expectation
+
+    made = []
+    for place, rule in enumerate(rules):
+        try:
+            kind = get_expectation_impl(rule.kind)
+            severity = FailureSeverity(rule.severity)
+            made.append(kind(**rule.arguments, severity=severity, meta={"place": place}))
+        except (ExpectationNotFoundError, ValidationError, TypeError):
+            raise DefinitionError(
+                f"rule {rule.rule}: {rule.kind} is not known or has wrong arguments",
+                where=where,
+                next_step="see Great Expectations' gallery, or use expect_rows_to_satisfy.",
+            ) from None
+    return made
 
 
 def _exception(info: dict[str, Any] | None) -> str | None:

@@ -4,9 +4,15 @@ A rule reads:
 
     - rule: nik_month_invalid          # our name: in quarantine, flags, documentation
       expect_column_values_to_match_regex: {column: nik, regex: '…'}
-      severity: critical               # critical quarantines the row; warning loads and flags it
+      severity: critical               # critical quarantines the row; warning loads and flags it;
+                                       # info is only counted
       reason: NIK carries DDMMYY …
       origin: DOMAIN.md / a decree
+
+A rule across rows says which of the rows that break it together it implicates: all of them, or all
+but the one that came `first` or `last` by a column:
+
+      implicates: {among: [household_number], spare: first, by: registered_at}
 
 From the definition come `<column>_missing` (required), `<column>_unreadable` (does not fit its
 type), `<column>_unknown` (a code outside `values` or `codes`), `key_missing` and `key_shared`
@@ -15,7 +21,8 @@ type), `<column>_unknown` (a code outside `values` or `codes`), `key_missing` an
 
 import re
 from collections.abc import Callable
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,8 +30,22 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from common.definition import NAME, Source, Stream
 from common.errors import DefinitionError
 from common.settings import Settings
+from warehouse.tables import Table, tables
 
-Severity = Literal["critical", "warning"]
+SCHEMA = "warehouse/tables"
+Severity = Literal["critical", "warning", "info"]
+
+
+class AllButOne(BaseModel):
+    """Of rows with equal values `among` columns, the `first` or `last` `by` a column is spared.
+    When two are equally early or late, neither is: nobody can tell which is right. Rows that
+    another critical rule rejects do not count."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    among: tuple[str, ...] = Field(min_length=1)
+    spare: Literal["first", "last"]
+    by: str
 
 
 class Rule(BaseModel):
@@ -38,6 +59,7 @@ class Rule(BaseModel):
     origin: str
     plain: str = Field("", description="what is wrong, in Indonesian, for the agency's workbook")
     remedy: str = Field("", description="what to correct, in Indonesian")
+    implicates: Literal["all"] | AllButOne = "all"
     kind: str = Field(pattern=r"^expect_[a-z_]+$")
     arguments: dict[str, Any]
 
@@ -65,6 +87,14 @@ class Rules(BaseModel):
     streams: dict[str, list[Rule]]
 
 
+class CoreRules(BaseModel):
+    """The file `core.yml`: core table → its rules."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tables: dict[str, list[Rule]]
+
+
 def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:
     """Stream → declared rules and those the definition implies.
 
@@ -75,20 +105,7 @@ def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:
         raise DefinitionError(
             "has no expectations", where=source.name, next_step=f"write expectations/{path.name}."
         )
-    try:
-        declared = Rules.model_validate(
-            yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
-        ).streams
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
-        raise DefinitionError(
-            f"{len(faults)} fault(s):\n  - " + "\n  - ".join(faults),
-            where=f"expectations/{path.name}",
-            next_step="correct the lines named, then run `muara check`.",
-        ) from None
+    declared = _read(path, Rules).streams
     known = {stream.name for stream in source.streams}
     if strangers := sorted(set(declared) - known):
         raise DefinitionError(
@@ -101,9 +118,62 @@ def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:
     }
 
 
+def load_core_rules(settings: Settings) -> dict[str, list[Rule]]:
+    """Core table → declared rules and those the schema home implies.
+
+    Raises DefinitionError with every fault of the file at once.
+    """
+    path = settings.expectations / "core.yml"
+    declared = _read(path, CoreRules).tables if path.exists() else {}
+    core = {name: table for name, table in tables().items() if table.schema_name == "core"}
+    if strangers := sorted(set(declared) - set(core)):
+        raise DefinitionError(
+            f"rules for unknown table(s): {', '.join(strangers)}",
+            where=f"expectations/{path.name}",
+            next_step=f"core tables: {', '.join(sorted(core))}.",
+        )
+    return {name: [*_implied_of(table), *declared.get(name, [])] for name, table in core.items()}
+
+
+def _implied_of(table: Table) -> list[Rule]:
+    key = ", ".join(table.key)
+    shared = f"({key}) NOT IN (SELECT ({key}) FROM typed GROUP BY ALL HAVING count(*) > 1)"
+    rules = [
+        _condition("key_shared", shared, "one version of a record holds at a time", SCHEMA),
+        _condition("key_missing", " AND ".join(f"{part} IS NOT NULL" for part in table.key),
+                   "a row without its key cannot be followed", SCHEMA),
+    ]  # fmt: skip
+    if f"{table.name}_identity" in tables():
+        identity = f"SELECT source_record_id FROM current_{table.short_name}_identity"
+        rules.append(
+            _condition("identity_missing", f"source_record_id IN ({identity})",
+                       "its identifiers stand in the table beside", SCHEMA)
+        )  # fmt: skip
+    return rules
+
+
+F = TypeVar("F", bound=BaseModel)
+
+
+def _read(path: Path, kind: type[F]) -> F:
+    try:
+        return kind.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
+    except ValidationError as error:
+        faults = [
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+            for fault in error.errors(include_input=False, include_url=False)
+        ]
+        raise DefinitionError(
+            f"{len(faults)} fault(s):\n  - " + "\n  - ".join(faults),
+            where=f"expectations/{path.name}",
+            next_step="correct the lines named, then run `muara check`.",
+        ) from None
+
+
 def columns_named_in(rules: list[Rule]) -> Callable[[str], bool]:
     """Whether any rule names a column; what no rule names need not be computed."""
-    words = set(re.findall(r"\w+", " ".join(str(rule.arguments) for rule in rules)))
+    named = " ".join(f"{rule.arguments} {rule.implicates}" for rule in rules)
+    words = set(re.findall(r"\w+", named))
     return words.__contains__
 
 
@@ -118,12 +188,12 @@ def implied(stream: Stream) -> list[Rule]:
         sent = _sent(column.name, column.empty)
         if column.required and column.name not in stream.key:
             rules.append(
-                _condition(f"{column.name}_missing", f'"{column.name}" IS NOT NULL OR {sent}',
+                _condition(f"{column.name}_missing", _unless_read(column.name, sent),
                            "the definition requires a value")
             )  # fmt: skip
         if column.values is not None:
             rules.append(
-                _condition(f"{column.name}_unknown", f'NOT ({sent}) OR "{column.name}" IS NOT NULL',
+                _condition(f"{column.name}_unknown", _unless_read(column.name, f"NOT {sent}"),
                            "an unknown code is never mapped by guess")
             )  # fmt: skip
         elif column.codes:
@@ -134,11 +204,16 @@ def implied(stream: Stream) -> list[Rule]:
             )  # fmt: skip
         elif column.type not in ("text", "json"):
             rules.append(
-                _condition(f"{column.name}_unreadable",
-                           f'NOT ({sent}) OR "{column.name}" IS NOT NULL',
+                _condition(f"{column.name}_unreadable", _unless_read(column.name, f"NOT {sent}"),
                            f"does not read as {column.type}")
             )  # fmt: skip
     return rules
+
+
+def _unless_read(name: str, condition: str) -> str:
+    """SQL: the column has a value, or else the condition holds. Only `if` leaves the costly part
+    alone where it is not needed; OR computes both sides."""
+    return f'if("{name}" IS NOT NULL, true, {condition})'
 
 
 def _sent(name: str, empty: tuple[str, ...]) -> str:
@@ -148,13 +223,13 @@ def _sent(name: str, empty: tuple[str, ...]) -> str:
     return f'("{name}_sent" IS NOT NULL AND {cleaned} NOT IN ({nothing}))'
 
 
-def _condition(rule: str, condition: str, reason: str) -> Rule:
+def _condition(rule: str, condition: str, reason: str, origin: str = "source.yml") -> Rule:
     return Rule.model_validate(
         {
             "rule": rule,
             "severity": "critical",
             "reason": reason,
-            "origin": "source.yml",
+            "origin": origin,
             "expect_rows_to_satisfy": {"condition": condition},
         }
     )

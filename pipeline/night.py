@@ -13,8 +13,11 @@ from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
 from pipeline import leave
+from pipeline.core_rules import judge_core
+from pipeline.data_docs import write_data_docs
+from pipeline.replay import replay_due
 from pipeline.sync import prepare, sync
-from warehouse import manifest
+from warehouse import finding, manifest
 from warehouse.account import attempts
 from warehouse.catalog import disagreements, reading
 from warehouse.shares import load_contracts
@@ -32,7 +35,8 @@ class Check:
 
 
 def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
-    """The night without Airflow: every stream, then publish and deliver. Returns its failures.
+    """The night without Airflow: every stream, what is to be judged again, core's own rules, then
+    publish and deliver. Returns its failures.
 
     One source's failure never stops the others.
     """
@@ -44,11 +48,12 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
                 sync(settings, source, stream, resolve)
             except MuaraError as error:
                 failures.append(error)
-    for leaving in (leave.publish, leave.deliver):
+        failures += replay_due(settings, source)[1]
+    for step in (judge_core, write_data_docs, leave.publish, leave.deliver):
         try:
-            leaving(settings)
+            step(settings)
         except MuaraError as error:
-            log.error("leave_failed", error=error.code, text=str(error))
+            log.error(f"{step.__name__}_failed", error=error.code, text=str(error))
             failures.append(error)
     return failures
 
@@ -59,6 +64,8 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         tonight = attempts(connection, after_batch=after_batch)
         wrong_shape = disagreements(connection, sources)
         leaks = list(_leaks(settings, _canaries(connection)))
+        broken = [f"{one.stream}.{one.rule}" for one in finding.newest(connection)
+                  if one.source == finding.CORE and one.severity == "critical" and one.rows_broken]
     loaded = {(one.source, one.stream) for one in tonight if one.outcome == "loaded"}
     wanted = {
         (source.name, stream.name) for source in sources.values() for stream in source.streams
@@ -70,6 +77,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         _check("every stream loaded", missing, f"{len(loaded)} of {len(wanted)} streams"),
         _check("every row accounted for", unbalanced, f"{len(tonight)} batches balance"),
         _check("tables as the schema home says", sorted(wrong_shape), "no difference"),
+        _check("core keeps its own rules", broken, "no critical rule broken"),
         _check("no person in logs or metadata", leaks, "no name or number found"),
         _verified(settings),
     ]
@@ -82,6 +90,10 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         persons = connection.execute(
             "SELECT count(*) FROM lake.core.person WHERE valid_to IS NULL AND status = 'resident'"
         ).fetchall()[0][0]
+        # A stream that reads only what changed does not count again what is still broken.
+        in_quarantine = connection.execute(
+            "SELECT count(*) FROM lake.quarantine.row WHERE state = 'open'"
+        ).fetchall()[0][0]
     night = clock.today(settings)
     folders = (settings.home / "extracts").glob(f"*/{night}/*")
     return {
@@ -90,7 +102,7 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "inserted": sum(one.counts["inserted"] for one in tonight),
         "updated": sum(one.counts["updated"] for one in tonight),
         "deleted": sum(one.counts["deleted"] for one in tonight),
-        "quarantined": sum(one.counts["quarantined"] for one in tonight),
+        "quarantined": in_quarantine,
         "persons": persons,
         "extract_files": sum(1 for _ in folders),
         "seconds": round(seconds, 1),
@@ -143,5 +155,5 @@ def _leaks(settings: Settings, canaries: tuple[set[str], list[str]]) -> Iterator
 
 
 def _where_nobody_may_be(settings: Settings) -> Iterator[Path]:
-    for folder in ("logs", "airflow", "lineage"):
+    for folder in ("logs", "airflow", "data_docs", "lineage"):
         yield from (path for path in sorted((settings.home / folder).rglob("*")) if path.is_file())

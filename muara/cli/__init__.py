@@ -11,7 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from common.errors import MuaraError
-from muara.cli import asking, city, definitions, gaps, giving, lineage, loading, person
+from muara.cli import (
+    asking,
+    city,
+    comparing,
+    definitions,
+    gaps,
+    giving,
+    lineage,
+    loading,
+    person,
+    quarantine,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="One warehouse out of a city's scattered agency systems.")  # fmt: skip
@@ -25,6 +36,8 @@ for command in (
     gaps.gaps,
     gaps.repair,
     gaps.backfill,
+    quarantine.replay,
+    comparing.reconcile,
     asking.sql,
     lineage.trace,
     lineage.lineage,
@@ -34,6 +47,7 @@ for command in (
     asking.doctor,
 ):
     app.command()(command)
+app.add_typer(quarantine.quarantine_app, name="quarantine")
 app.add_typer(city.city_app, name="city")
 app.add_typer(person.person_app, name="person")
 
