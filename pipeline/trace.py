@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import UUID
 
 import duckdb
+import pyarrow as pa
 
 from common.definition import Source, Stream, load_sources
 from common.errors import DefinitionError
@@ -28,11 +29,18 @@ from warehouse.tables import landing_name, tables
 KEYS = ("source_record_id", "quarantine_id")
 """The columns by which one record can be found in what leaves the warehouse."""
 
+READ_FROM = """
+    (SELECT arg_max(file.sha256, file.batch_id) FROM lake.ops.file AS file
+     WHERE file.source = $source AND file.stream = $stream AND file.outcome = 'loaded'
+        AND file.origin = {origin} AND file.batch_id <= {batch})
+"""
+"""The bytes that a row came from: those of its file as last read. A replay reads no file again."""
+
 
 @dataclass(frozen=True)
 class Original:
     """The bytes of a file as they came, below MUARA_HOME, and the data rows, from 1, in which they
-    hold the record. `rows` is None where the bytes are gone."""
+    hold the record. `rows` is None where the bytes are gone or no longer have the key's columns."""
 
     path: str
     sha256: str
@@ -220,15 +228,12 @@ def _landed(
     for batch, night, at, strategy, op, row, flags, origin, sha256 in connection.execute(
         f"""
         SELECT _batch_id, ledger.night, committed_at, strategy, _op, _row, coalesce(_flags, []),
-            _origin, sha256
+            _origin, {READ_FROM.format(origin="_origin", batch="_batch_id")}
         FROM lake.{landing_name(source, stream)}
-        JOIN lake.ops.ledger ON batch_id = _batch_id
-        LEFT JOIN lake.ops.file AS file ON file.batch_id = _batch_id AND origin = _origin
-            AND file.source = ledger.source AND file.stream = ledger.stream
-            AND file.outcome = 'loaded'
-        WHERE _record_id = ? ORDER BY _batch_id
+        JOIN lake.ops.ledger ON ledger.batch_id = _batch_id
+        WHERE _record_id = $record ORDER BY _batch_id
         """,
-        [record_id],
+        {"record": record_id, "source": source.name, "stream": stream.name},
     ).fetchall():
         original = _original(connection, settings, source, stream, record_id, sha256)
         yield Landed(batch, night, at, strategy, op, row, flags, origin, original)
@@ -242,16 +247,14 @@ def _held(
     record_id: str,
 ) -> Iterator[Held]:
     for entry, state, rules, row, origin, first, night, closed, until, sha256 in connection.execute(
-        """
-        SELECT CAST(quarantine_id AS VARCHAR), state, rules, row_number, held.origin,
-            first_batch_id, first_night, closed_batch_id, closed_night, sha256
+        f"""
+        SELECT CAST(quarantine_id AS VARCHAR), state, rules, row_number, origin, first_batch_id,
+            first_night, closed_batch_id, closed_night,
+            {READ_FROM.format(origin="held.origin", batch="first_batch_id")}
         FROM lake.quarantine.row AS held
-        LEFT JOIN lake.ops.file AS file ON file.batch_id = first_batch_id
-            AND file.origin = held.origin AND file.source = held.source
-            AND file.stream = held.stream AND file.outcome = 'loaded'
-        WHERE source_record_id = ? ORDER BY first_batch_id, row_number
+        WHERE source_record_id = $record ORDER BY first_batch_id, row_number
         """,
-        [record_id],
+        {"record": record_id, "source": source.name, "stream": stream.name},
     ).fetchall():
         original = _original(connection, settings, source, stream, record_id, sha256)
         yield Held(entry, state, rules, row, origin, original, first, night, closed, until)
@@ -273,16 +276,29 @@ def _original(
     if path.exists():
         content = files.parse(stream, f"{source.name}.{stream.name}", path.read_bytes())
         sent = {column.name: name for name, column in stream.columns.items()}
-        key = " || '|' || ".join(f'"{sent[part]}"' for part in stream.key)
-        connection.register("original", content)
-        found = connection.execute(
-            "SELECT row FROM (SELECT *, row_number() OVER () AS row FROM original) "
-            f"WHERE record_id('{source.name}', '{stream.name}', {key}) = ? ORDER BY row",
-            [record_id],
-        ).fetchall()
-        connection.unregister("original")
-        rows = tuple(row for (row,) in found)
+        key = [sent[part] for part in stream.key]
+        if set(key) <= set(content.column_names):
+            rows = _rows(connection, source, stream, record_id, content.select(key))
     return Original(path.relative_to(settings.home).as_posix(), sha256, rows)
+
+
+def _rows(
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    stream: Stream,
+    record_id: str,
+    keys: pa.Table,
+) -> tuple[int, ...]:
+    """The rows, from 1, whose key (the columns given) is the record's."""
+    text = " || '|' || ".join(f'"{name}"' for name in keys.column_names)
+    connection.register("keys", keys.append_column("_row", pa.array(range(1, len(keys) + 1))))
+    found = connection.execute(
+        f"SELECT _row FROM keys WHERE record_id('{source.name}', '{stream.name}', {text}) = ? "
+        "ORDER BY _row",
+        [record_id],
+    ).fetchall()
+    connection.unregister("keys")
+    return tuple(row for (row,) in found)
 
 
 def _versions(connection: duckdb.DuckDBPyConnection, record_id: str) -> Iterator[Version]:

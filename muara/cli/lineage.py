@@ -33,8 +33,9 @@ def _show_trace(found: Any) -> None:
     console.print(f"record {found.record_id} of {found.source}.{found.stream}", highlight=False)
     if found.erased_on:
         console.print(f"erased on {found.erased_on}: nothing of it is kept but this id")
-    _show("landed", ("batch", "night", "change", "row", "flags", "from", "original", "its rows"), [
-        (one.batch_id, one.night, one.op, one.row, ", ".join(one.flags), one.origin,
+    _show("landed", ("batch", "night", "read by", "change", "row", "flags", "from", "original",
+                      "its rows"), [
+        (one.batch_id, one.night, one.strategy, one.op, one.row, ", ".join(one.flags), one.origin,
          *_original(one.original))
         for one in found.landed])  # fmt: skip
     _show("in quarantine", ("entry", "state", "rules", "row", "from", "original", "its rows",
