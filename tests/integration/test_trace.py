@@ -6,8 +6,10 @@ from dataclasses import asdict
 
 import duckdb
 import pytest
+from typer.testing import CliRunner
 
 from common.errors import DefinitionError
+from muara import cli
 from pipeline import leave
 from pipeline.trace import Granted, trace
 from tests.world import Cameras, monitor
@@ -197,6 +199,22 @@ def test_publications_of_several_nights_and_one_that_was_changed(cameras):
         connection.execute(f"COPY (FROM t, range(2)) TO '{file}' (FORMAT parquet)")
     again, _ = trace(cameras.settings, record_of(cameras)).carried
     assert (again.rows, again.is_as_delivered) == (2, False)
+
+
+def test_the_command_says_the_same(cameras, monkeypatch):
+    monkeypatch.setenv("MUARA_HOME", str(cameras.settings.home))
+    cameras.hold(monitor(1, name="Simpang Gunung Sari"))
+    cameras.sync()
+    leave.publish(cameras.settings)
+    record = record_of(cameras)
+    said = CliRunner().invoke(cli.app, ["trace", record, "--json"])
+    found = trace(cameras.settings, record)
+    assert json.loads(said.stdout) == json.loads(json.dumps(asdict(found), default=str))
+    shown = CliRunner().invoke(cli.app, ["trace", record])
+    assert shown.exit_code == 0
+    assert f"record {record} of cctv.monitor" in shown.stdout
+    assert found.carried[0].file in shown.stdout.replace("\n", "")
+    assert "Simpang" not in shown.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,15 @@
 """Column lineage, read from the code: every column from the agency's table to the contract."""
 
+import json
 import shutil
 
 import ibis
 import pytest
+from typer.testing import CliRunner
 
+from common.errors import DefinitionError
 from common.settings import Settings
+from muara import cli
 from pipeline import lineage
 from pipeline.lineage import CONSTANT, PROFILE, Origin, after, before
 
@@ -104,3 +108,25 @@ def test_a_constant_is_ours_and_nothing_at_all_is_nobodys():
         "x.level": Origin(own=CONSTANT),
         "x.lacking": Origin(),
     }
+
+
+def told(*words):
+    return CliRunner().invoke(cli.app, ["lineage", *words])
+
+
+def test_the_command_tells_of_a_column_and_of_a_table(made):
+    column = json.loads(told("core.person.sex", "--json").stdout)
+    assert column["begins_in"] == ["source.civil_registry.resident.jenis_klmin"]
+    assert "mart.resident_count.sex" in column["used_for"]
+    assert column["chooses"] == ["mart.resident_count.residents",
+                                 "published.mart.resident_count.residents"]  # fmt: skip
+    shown = told("core.person.sex").stdout
+    assert "used for\nmart.resident_count.sex" in shown
+    table = json.loads(told("contract.bp4d.proposal", "--json").stdout)
+    assert {one["column"] for one in table} == {
+        name for name in made if name.startswith("contract.bp4d.proposal.")
+    }
+
+
+def test_a_column_that_is_not_there_is_refused():
+    assert isinstance(told("core.person.shoe_size").exception, DefinitionError)
