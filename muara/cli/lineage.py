@@ -32,7 +32,7 @@ def trace(
 def _show_trace(found: Any) -> None:
     console.print(f"record {found.record_id} of {found.source}.{found.stream}", highlight=False)
     if found.erased_on:
-        console.print(f"erased on {found.erased_on}: nothing of it is kept but this id")
+        console.print(f"erased on {found.erased_on}: what is left has no name and no number")
     _show("landed", ("batch", "night", "read by", "change", "row", "flags", "from", "original",
                       "its rows"), [
         (one.batch_id, one.night, one.strategy, one.op, one.row, ", ".join(one.flags), one.origin,
