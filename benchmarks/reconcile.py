@@ -1,6 +1,6 @@
 """What a reconciliation costs beside a full comparison, and that it finds one changed value.
 
-    .venv/bin/python -m benchmarks.reconcile [ROWS]
+    .venv/bin/python -m benchmarks.reconcile [ROWS] [SERVER …]
 
 On private PostgreSQL and MariaDB with a table of ROWS (2,000,000) residents, loaded by cursor: one
 value changed behind the cursor's back, one landed value changed on our side. `full` is the same
@@ -27,6 +27,7 @@ from tests.servers import Server
 from warehouse.catalog import attach, open_duckdb, writer_lock
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
+KINDS = sys.argv[2:] or list(SERVERS)
 MEBI = 1 << 20
 FULL = """
 import sys
@@ -47,7 +48,7 @@ def main() -> None:
     console = Console(width=120)
     table = Table("server", "what", "way", "wall s", "CPU s", "server CPU s", "peak MiB",
                   "rows pulled", "found")  # fmt: skip
-    for kind in SERVERS:
+    for kind in KINDS:
         with running(kind) as server, tempfile.TemporaryDirectory(prefix="muara-bench-") as home:
             console.print(f"{SERVERS[kind]}: {ROWS:,} rows", style="dim")
             source = database(kind, server, "bench", ROWS)

@@ -6,6 +6,7 @@ means here. It is data: readers know nothing of any agency.
 
 import hashlib
 import json
+import re
 from datetime import time
 from functools import cached_property
 from pathlib import Path
@@ -40,7 +41,7 @@ class Column(Strict):
     `values` maps every code the source may send to ours; `codes` names a list of `ref.code` whose
     codes are allowed; anything else is quarantined, never guessed. `empty` lists what this source
     writes for "nothing". `formats` are strptime formats where the source does not write ISO 8601.
-    `decimal_comma` reads 1.234,56.
+    `decimal_comma` reads 1.234,56. What is `protected` never stands in a workbook.
     """
 
     name: Name
@@ -51,6 +52,7 @@ class Column(Strict):
     empty: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     decimal_comma: bool = False
+    protected: bool = False
     note: str | None = None
 
     @field_validator("empty", "formats", mode="before")
@@ -104,11 +106,44 @@ class Cursor(Strict):
     overlap_minutes: int = Field(60, ge=0, le=527_040)
 
 
+class Contact(Strict):
+    unit: str
+    email: str
+
+
+class Submitter(Strict):
+    """Who sends the rows of a stream, where it is not one office: each hospital, each kelurahan.
+
+    A row's submitter is the code in `column`, or what the one group of `origin`, a regular
+    expression, finds in its file's path. Only the codes of `contacts` are told apart and stored;
+    any other value may be anything. `every`: each of them has promised to send on every night, or
+    on every working day, if only an empty file.
+    """
+
+    column: Name | None = None
+    origin: str | None = None
+    every: Literal["night", "workday"] | None = None
+    contacts: dict[Annotated[str, Field(pattern=r"^[\w./-]{1,40}$")], Contact] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Submitter":
+        if (self.column is None) == (self.origin is None):
+            raise ValueError("submitter has either a `column` or an `origin`")
+        try:
+            groups = re.compile(self.origin).groups if self.origin else 1
+        except re.error as error:
+            raise ValueError(f"submitter's origin is no regular expression: {error.msg}") from None
+        if groups != 1:
+            raise ValueError("submitter's origin needs exactly one group")
+        return self
+
+
 class Stream(Strict):
     """One table, endpoint or file family of a source."""
 
     name: Name
     title: str
+    title_id: str | None = Field(None, description="the title in Indonesian")
     connection: Name
     read: Access
     strategy: Literal["snapshot", "checksum", "cursor", "files"]
@@ -117,6 +152,8 @@ class Stream(Strict):
     columns: Annotated[dict[str, Column], Field(min_length=1), AfterValidator(_unique)]
     ignore: dict[str, str] = Field({}, description="column → why it is out of scope")
     max_deleted_share: float = Field(0.05, ge=0, le=1)
+    submitter: Submitter | None = None
+    stamp: Name | None = Field(None, description="column that tells when a row was last changed")
 
     @model_validator(mode="after")
     def _consistent(self) -> "Stream":
@@ -124,6 +161,9 @@ class Stream(Strict):
         names = {column.name for column in self.columns.values()}
         if missing := [part for part in self.key if part not in names]:
             faults.append(f"key names no column: {', '.join(missing)}")
+        hidden = {column.name for column in self.columns.values() if column.protected}
+        if unseen := [part for part in self.key if part in hidden]:
+            faults.append(f"a part of the key cannot be protected: {', '.join(unseen)}")
         if both := sorted(set(self.columns) & set(self.ignore)):
             faults.append(f"both read and ignored: {', '.join(both)}")
         if (self.strategy == "files") != (self.read.reader == "files"):
@@ -134,6 +174,13 @@ class Stream(Strict):
             faults.append("strategy `cursor` goes with an entry `cursor`, and only with it")
         if self.cursor and self.cursor.column not in self.columns:
             faults.append(f"cursor names no column that is read: {self.cursor.column}")
+        if self.submitter and self.submitter.column and self.submitter.column not in names:
+            faults.append(f"submitter names no column: {self.submitter.column}")
+        if self.submitter and self.submitter.origin and self.strategy != "files":
+            faults.append("submitter's `origin` goes with strategy `files` only")
+        kinds = {column.name: column.type for column in self.columns.values()}
+        if self.stamp and kinds.get(self.stamp) not in ("date", "timestamp"):
+            faults.append(f"stamp names no column of type date or timestamp: {self.stamp}")
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -142,11 +189,6 @@ class Stream(Strict):
     def names(self) -> list[str]:
         """Our column names, in the order of the definition."""
         return [column.name for column in self.columns.values()]
-
-
-class Contact(Strict):
-    unit: str
-    email: str
 
 
 class Window(Strict):
@@ -168,6 +210,7 @@ class Source(Strict):
 
     name: Name
     title: str
+    title_id: str | None = Field(None, description="the title in Indonesian")
     agency: Name = Field(description="owner, a code of the profile's agency list")
     assumed: str | None = Field(None, description="what of its shape is our assumption")
     contact: Contact

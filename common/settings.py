@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     connectors: Path = Field(ROOT / "connectors", description="one folder per agency system")
     expectations: Path = Field(ROOT / "expectations", description="the rules, one file per source")
     contracts: Path = Field(ROOT / "warehouse" / "contracts", description="one file per agency")
+    contact: str = Field(
+        "pengelola gudang data kota", description="whom agencies may ask, in Indonesian"
+    )
     timezone: str = "Asia/Jakarta"
     today: date | None = Field(None, description="overrides the clock, for tests and re-runs")
     memory_limit: str = Field("800MB", description="DuckDB's memory for one stream")
@@ -38,6 +41,9 @@ class Settings(BaseSettings):
     retries: int = 2
     retry_delay_seconds: float = 30
     snapshots_kept_days: int = 7
+    alarm_channels: str = Field(
+        "", description="connection ids of the channels for alarms, separated by commas"
+    )
     reconcile_schedule: str = Field("0 6 * * 0", description="cron: when sources are compared")
 
     @classmethod
@@ -53,6 +59,10 @@ class Settings(BaseSettings):
 
     def model_post_init(self, _: object) -> None:
         self.home = self.home.resolve()
+
+    @property
+    def channels(self) -> list[str]:
+        return [name.strip() for name in self.alarm_channels.split(",") if name.strip()]
 
     @property
     def zone(self) -> ZoneInfo:

@@ -41,6 +41,24 @@ def resolver(settings: Settings) -> Resolver:
     return resolve
 
 
+def channel_resolver(settings: Settings) -> Resolver:
+    """The URL of a channel for alarms, which is apprise's own and no connection of Airflow's kinds:
+    as it is written outside Airflow, else whole in the password of a connection in Airflow."""
+    elsewhere = connection.resolver(settings)
+
+    def resolve(connection_id: str) -> str:
+        try:
+            return elsewhere(connection_id)
+        except DefinitionError:
+            try:
+                return str(BaseHook.get_connection(connection_id).password or "")
+            except (AirflowException, ValueError):
+                pass  # Airflow's own message may quote a password
+            raise
+
+    return resolve
+
+
 def url_of(found: Connection) -> str:
     """A URL for SQLAlchemy, httpx or a folder, with its password.
 

@@ -1,4 +1,4 @@
-"""The agencies' extracts: cut, delivered and verified at 05:00."""
+"""What the agencies get at 05:00: their extracts, and their own rejected rows as a workbook."""
 
 from airflow.sdk import DAG, task
 
@@ -7,7 +7,7 @@ from dags.schedule import at
 
 with DAG(
     dag_id="deliver_extracts",
-    description="Every contract's extract",
+    description="Every contract's extract, every agency's rejected rows",
     doc_md=__doc__,
     schedule=at("0 5 * * *"),
     catchup=False,
@@ -25,4 +25,14 @@ with DAG(
         with as_airflow_failures():
             return deliver(Settings())
 
+    @task(multiple_outputs=False)
+    def return_rejections() -> dict[str, int]:
+        """Returns agency → rows."""
+        from common.settings import Settings
+        from pipeline.leave import return_rejections
+
+        with as_airflow_failures():
+            return return_rejections(Settings())
+
     deliver()
+    return_rejections()

@@ -122,7 +122,7 @@ def _night(settings: Settings, chosen: list[str] | None) -> Iterator[tuple[str, 
         names = ", ".join(sorted(Path(path).name for path in bag.import_errors))
         raise DefinitionError(f"DAG files cannot be imported: {names}")
     syncs = [f"sync_{name}" for name in _by_schedule(known) if chosen is None or name in chosen]
-    for dag_id in ["prepare_night", *syncs, "publish", "deliver_extracts"]:
+    for dag_id in ["prepare_night", *syncs, "publish", "deliver_extracts", "alarms"]:
         started = time.monotonic()
         state = _run(bag.dags[dag_id])
         yield dag_id, state, time.monotonic() - started

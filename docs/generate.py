@@ -27,7 +27,6 @@ from warehouse.tables import LANDING_COLUMNS, Column, Table, landing_name, table
 DOCS = Path(__file__).parent
 MADE = "<!-- Made by docs/generate.py from the code; `make check` fails when it drifts. -->"
 CONDITION = "expect_rows_to_satisfy"
-IMPLIED = "source.yml"
 SCHEMAS = {
     "core": "The integrated tables. Every version of a row is kept.",
     "mart": "Tables made for a question, rebuilt every night.",
@@ -161,7 +160,7 @@ def _stream(source: Source, stream: Stream, rules: list[Rule]) -> Iterator[str]:
 
 
 def _expectation(rule: Rule) -> str:
-    if rule.origin == IMPLIED:
+    if rule.is_implied:
         return "follows from the definition"
     if rule.kind == CONDITION:
         return f"`{rule.arguments['condition']}`"

@@ -8,6 +8,8 @@ A rule reads:
                                        # info is only counted
       reason: NIK carries DDMMYY …
       origin: DOMAIN.md / a decree
+      plain: Bulan dalam NIK …         # for the agency's workbook: what is wrong,
+      remedy: Cocokkan NIK dengan …    # and what to correct
 
 A rule across rows says which of the rows that break it together it implicates: all of them, or all
 but the one that came `first` or `last` by a column:
@@ -21,18 +23,21 @@ type), `<column>_unknown` (a code outside `values` or `codes`), `key_missing` an
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.definition import NAME, Source, Stream
+from common.definition import NAME, Column, Source, Stream
 from common.errors import DefinitionError
 from common.settings import Settings
 from warehouse.tables import Table, tables
 
+IMPLIED = "source.yml"
 SCHEMA = "warehouse/tables"
+KEY_SHARED = "key_shared"
 Severity = Literal["critical", "warning", "info"]
 
 
@@ -57,7 +62,7 @@ class Rule(BaseModel):
     severity: Severity
     reason: str
     origin: str
-    plain: str = Field("", description="what is wrong, in Indonesian, for the agency's workbook")
+    plain: str = Field("", description="what is wrong, in Indonesian, for the agency it concerns")
     remedy: str = Field("", description="what to correct, in Indonesian")
     implicates: Literal["all"] | AllButOne = "all"
     kind: str = Field(pattern=r"^expect_[a-z_]+$")
@@ -78,6 +83,18 @@ class Rule(BaseModel):
     def is_about_rows(self) -> bool:
         return not self.kind.startswith("expect_table_")
 
+    @property
+    def is_implied(self) -> bool:
+        return self.origin == IMPLIED
+
+    @property
+    def looks_at_other_rows(self) -> bool:
+        """Whether a row's verdict depends on the other rows of its batch."""
+        said = f"{self.kind} {self.arguments}"
+        return self.implicates != "all" or bool(
+            re.search(r"unique|\b(typed|_rows_with_key)\b", said)
+        )
+
 
 class Rules(BaseModel):
     """The file: stream → its rules."""
@@ -85,6 +102,18 @@ class Rules(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     streams: dict[str, list[Rule]]
+
+    @model_validator(mode="after")
+    def _speak_to_the_agency(self) -> "Rules":
+        mute = [
+            f"{stream}.{rule.rule}"
+            for stream, rules in self.streams.items()
+            for rule in rules
+            if not (rule.plain and rule.remedy)
+        ]
+        if mute:
+            raise ValueError(f"needs `plain` and `remedy`: {', '.join(mute)}")
+        return self
 
 
 class CoreRules(BaseModel):
@@ -139,15 +168,15 @@ def _implied_of(table: Table) -> list[Rule]:
     key = ", ".join(table.key)
     shared = f"({key}) NOT IN (SELECT ({key}) FROM typed GROUP BY ALL HAVING count(*) > 1)"
     rules = [
-        _condition("key_shared", shared, "one version of a record holds at a time", SCHEMA),
+        _condition(KEY_SHARED, shared, "one version of a record holds at a time", origin=SCHEMA),
         _condition("key_missing", " AND ".join(f"{part} IS NOT NULL" for part in table.key),
-                   "a row without its key cannot be followed", SCHEMA),
+                   "a row without its key cannot be followed", origin=SCHEMA),
     ]  # fmt: skip
     if f"{table.name}_identity" in tables():
         identity = f"SELECT source_record_id FROM current_{table.short_name}_identity"
         rules.append(
             _condition("identity_missing", f"source_record_id IN ({identity})",
-                       "its identifiers stand in the table beside", SCHEMA)
+                       "its identifiers stand in the table beside", origin=SCHEMA)
         )  # fmt: skip
     return rules
 
@@ -177,37 +206,106 @@ def columns_named_in(rules: list[Rule]) -> Callable[[str], bool]:
     return words.__contains__
 
 
+def columns_of(rule: Rule, stream: Stream) -> list[str]:
+    """Our names of the columns that the rule is about: their cells are the ones to look at."""
+    if rule.rule == KEY_SHARED:
+        return list(stream.key)
+    if condition := rule.arguments.get("condition"):
+        said = re.sub(r"'[^']*'", "", condition)
+    else:
+        said = str([value for name, value in rule.arguments.items() if name.startswith("column")])
+    if isinstance(rule.implicates, AllButOne):
+        said = " ".join((said, *rule.implicates.among))
+    words = set(re.findall(r"\w+", said))
+    return [name for name in stream.names if words & {name, f"{name}_sent"}]
+
+
 def implied(stream: Stream) -> list[Rule]:
     """The rules that follow from the definition itself."""
+    theirs = {column.name: name for name, column in stream.columns.items()}
+    key = ", ".join(theirs[part] for part in stream.key)
     rules = [
-        _condition("key_shared", "_rows_with_key = 1", "several different rows share one key"),
-        _condition("key_missing", " AND ".join(f'"{part}" IS NOT NULL' for part in stream.key),
-                   "a row without its key cannot be followed"),
-    ]  # fmt: skip
-    for column in stream.columns.values():
+        _condition(
+            KEY_SHARED,
+            "_rows_with_key = 1",
+            "several different rows share one key",
+            f"Beberapa baris yang isinya berbeda memakai {key} yang sama.",
+            f"Pastikan setiap baris memiliki {key} sendiri; gabungkan atau hapus baris yang ganda.",
+        ),
+        _condition(
+            "key_missing",
+            " AND ".join(f'"{part}" IS NOT NULL' for part in stream.key),
+            "a row without its key cannot be followed",
+            f"Kunci baris ({key}) kosong atau tidak terbaca.",
+            f"Isi {key}; tanpa kunci, baris tidak dapat dikenali.",
+        ),
+    ]
+    for name, column in stream.columns.items():
         sent = _sent(column.name, column.empty)
         if column.required and column.name not in stream.key:
             rules.append(
-                _condition(f"{column.name}_missing", _unless_read(column.name, sent),
-                           "the definition requires a value")
-            )  # fmt: skip
+                _condition(
+                    f"{column.name}_missing",
+                    _unless_read(column.name, sent),
+                    "the definition requires a value",
+                    f"Kolom {name} wajib diisi, tetapi kosong.",
+                    f"Isi kolom {name}.",
+                )
+            )
         if column.values is not None:
             rules.append(
-                _condition(f"{column.name}_unknown", _unless_read(column.name, f"NOT {sent}"),
-                           "an unknown code is never mapped by guess")
-            )  # fmt: skip
+                _condition(
+                    f"{column.name}_unknown",
+                    _unless_read(column.name, f"NOT {sent}"),
+                    "an unknown code is never mapped by guess",
+                    f"Kode pada kolom {name} tidak dikenal.",
+                    f"Isi kolom {name} dengan salah satu kode: {', '.join(column.values)}.",
+                )
+            )
         elif column.codes:
             codes = f"SELECT code FROM lake.ref.code WHERE list = '{column.codes}'"
             rules.append(
-                _condition(f"{column.name}_unknown", f'"{column.name}" IN ({codes})',
-                           f"not in the code list {column.codes}")
-            )  # fmt: skip
+                _condition(
+                    f"{column.name}_unknown",
+                    f'"{column.name}" IN ({codes})',
+                    f"not in the code list {column.codes}",
+                    f"Kode pada kolom {name} tidak ada dalam daftar kode resmi.",
+                    f"Isi kolom {name} dengan salah satu kode pada lembar “Daftar kode”.",
+                )
+            )
         elif column.type not in ("text", "json"):
+            kind, remedy = _readable(column)
             rules.append(
-                _condition(f"{column.name}_unreadable", _unless_read(column.name, f"NOT {sent}"),
-                           f"does not read as {column.type}")
-            )  # fmt: skip
+                _condition(
+                    f"{column.name}_unreadable",
+                    _unless_read(column.name, f"NOT {sent}"),
+                    f"does not read as {column.type}",
+                    f"Isi kolom {name} tidak terbaca sebagai {kind}.",
+                    remedy,
+                )
+            )
     return rules
+
+
+def _readable(column: Column) -> tuple[str, str]:
+    """What the column should hold and how to write it, in Indonesian."""
+    moment = datetime(2026, 8, 17, 9, 30)
+    forms = " atau ".join(moment.strftime(form) for form in column.formats)
+    match column.type:
+        case "integer":
+            return "bilangan bulat", "Tulis angka saja, tanpa titik, koma, spasi, atau huruf."
+        case "decimal" if column.decimal_comma:
+            return "angka", "Tulis angka dengan koma sebagai tanda desimal, misalnya 1.250,5."
+        case "decimal":
+            return "angka", "Tulis angka dengan titik sebagai tanda desimal, misalnya 1250.5."
+        case "date":
+            form = forms or str(moment.date())
+            return "tanggal", f"Tulis tanggal yang memang ada, dengan bentuk {form}."
+        case "timestamp":
+            form = forms or str(moment)
+            return "tanggal dan jam", f"Tulis waktu yang memang ada, dengan bentuk {form}."
+        case _:
+            return "ya atau tidak", "Isi 1 untuk ya atau 0 untuk tidak."
 
 
 def _unless_read(name: str, condition: str) -> str:
@@ -223,13 +321,23 @@ def _sent(name: str, empty: tuple[str, ...]) -> str:
     return f'("{name}_sent" IS NOT NULL AND {cleaned} NOT IN ({nothing}))'
 
 
-def _condition(rule: str, condition: str, reason: str, origin: str = "source.yml") -> Rule:
+def _condition(
+    rule: str,
+    condition: str,
+    reason: str,
+    plain: str = "",
+    remedy: str = "",
+    *,
+    origin: str = IMPLIED,
+) -> Rule:
     return Rule.model_validate(
         {
             "rule": rule,
             "severity": "critical",
             "reason": reason,
             "origin": origin,
+            "plain": plain,
+            "remedy": remedy,
             "expect_rows_to_satisfy": {"condition": condition},
         }
     )

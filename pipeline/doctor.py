@@ -3,6 +3,8 @@
 import shutil
 import stat
 
+from common import clock
+from common.calendar import load_calendar
 from common.connection import resolver
 from common.definition import load_sources
 from common.errors import MuaraError
@@ -18,8 +20,8 @@ FREE_BYTES_WANTED = 2 * 1024**3
 
 
 def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
-    """Definitions, connections, extensions, disk, modes of secret files, tables; with `rebuild`,
-    core against its rebuild from landing."""
+    """Definitions, connections, extensions, disk, calendar, modes of secret files, tables; with
+    `rebuild`, core against its rebuild from landing."""
     sources = load_sources(settings)
     load_contracts(settings)
     answers = [
@@ -27,6 +29,7 @@ def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
         _extensions(settings),
         _disk(settings),
         _connections(settings, sources),
+        _calendar(settings),
     ]
     if not (lake_folder(settings) / "catalog.sqlite").exists():
         return [*answers, Check("warehouse", False, "none yet; run `make night`")]
@@ -70,6 +73,14 @@ def _connections(settings: Settings, sources) -> Check:
             except MuaraError:
                 unknown.add(stream.connection)
     return Check("connections", not unknown, ", ".join(sorted(unknown)) or "all known")
+
+
+def _calendar(settings: Settings) -> Check:
+    """Without the year's joint leave, offices that rest would be alarmed."""
+    year = clock.today(settings).year
+    is_known = load_calendar(settings).knows_joint_leave(year)
+    lacks = f"calendar.yml of the profile has no joint leave (cuti bersama) of {year}"
+    return Check("calendar", is_known, f"joint leave of {year} is known" if is_known else lacks)
 
 
 def _modes(settings: Settings) -> Check:

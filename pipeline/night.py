@@ -12,11 +12,13 @@ from common.definition import Source
 from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
-from pipeline import leave
+from pipeline import alarms, leave
 from pipeline.core_rules import judge_core
 from pipeline.data_docs import write_data_docs
+from pipeline.rejections import FOLDER
 from pipeline.replay import replay_due
 from pipeline.sync import prepare, sync
+from warehouse import alarms as stored
 from warehouse import finding, manifest
 from warehouse.account import attempts
 from warehouse.catalog import disagreements, reading
@@ -36,7 +38,7 @@ class Check:
 
 def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
     """The night without Airflow: every stream, what is to be judged again, core's own rules, then
-    publish and deliver. Returns its failures.
+    publish, deliver and the morning's alarms. Returns its failures.
 
     One source's failure never stops the others.
     """
@@ -49,12 +51,18 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
             except MuaraError as error:
                 failures.append(error)
         failures += replay_due(settings, source)[1]
-    for step in (judge_core, write_data_docs, leave.publish, leave.deliver):
+    leaving = (leave.publish, leave.deliver, leave.return_rejections)
+    for step in (judge_core, write_data_docs, *leaving):
         try:
             step(settings)
         except MuaraError as error:
             log.error(f"{step.__name__}_failed", error=error.code, text=str(error))
             failures.append(error)
+    try:
+        alarms.check(settings, sources, resolve)
+    except MuaraError as error:
+        log.error("alarms_failed", error=error.code, text=str(error))
+        failures.append(error)
     return failures
 
 
@@ -64,8 +72,11 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         tonight = attempts(connection, after_batch=after_batch)
         wrong_shape = disagreements(connection, sources)
         leaks = list(_leaks(settings, _canaries(connection)))
-        broken = [f"{one.stream}.{one.rule}" for one in finding.newest(connection)
-                  if one.source == finding.CORE and one.severity == "critical" and one.rows_broken]
+        broken = [
+            f"{one.stream}.{one.rule}"
+            for one in finding.newest(connection)
+            if one.source == finding.CORE and one.severity == "critical" and one.rows_broken
+        ]
     loaded = {(one.source, one.stream) for one in tonight if one.outcome == "loaded"}
     wanted = {
         (source.name, stream.name) for source in sources.values() for stream in source.streams
@@ -79,7 +90,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         _check("tables as the schema home says", sorted(wrong_shape), "no difference"),
         _check("core keeps its own rules", broken, "no critical rule broken"),
         _check("no person in logs or metadata", leaks, "no name or number found"),
-        _verified(settings),
+        _verified(settings, sources),
     ]
 
 
@@ -90,6 +101,7 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         persons = connection.execute(
             "SELECT count(*) FROM lake.core.person WHERE valid_to IS NULL AND status = 'resident'"
         ).fetchall()[0][0]
+        open_alarms = [one for one in stored.alarms(connection) if one.state == "open"]
         # A stream that reads only what changed does not count again what is still broken.
         in_quarantine = connection.execute(
             "SELECT count(*) FROM lake.quarantine.row WHERE state = 'open'"
@@ -105,6 +117,7 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "quarantined": in_quarantine,
         "persons": persons,
         "extract_files": sum(1 for _ in folders),
+        "alarms": len(open_alarms),
         "seconds": round(seconds, 1),
     }
 
@@ -113,17 +126,20 @@ def _check(name: str, faults: list[str], otherwise: str) -> Check:
     return Check(name, not faults, ", ".join(faults[:10]) if faults else otherwise)
 
 
-def _verified(settings: Settings) -> Check:
+def _verified(settings: Settings, sources: dict[str, Source]) -> Check:
     folders = [settings.home / "published" / "current"]
     night = str(clock.today(settings))
-    folders += [settings.home / "extracts" / agency / night for agency in load_contracts(settings)]
+    extracts = settings.home / "extracts"
+    folders += [extracts / agency / night for agency in load_contracts(settings)]
+    owners = sorted({source.agency for source in sources.values()})
+    folders += [extracts / agency / FOLDER for agency in owners]
     faults = []
     for folder in folders:
         try:
             manifest.verify(folder)
         except MuaraError as error:
             faults.append(str(error))
-    return _check("extracts match their manifests", faults, f"{len(folders)} verified")
+    return _check("what left matches its manifest", faults, f"{len(folders)} verified")
 
 
 def _canaries(connection) -> tuple[set[str], list[str]]:

@@ -232,7 +232,12 @@ def run(
         staging.judge_duplicates(area)
         staging.check_arrival(area, supply.extracted, supply.announced)
         staging.give_context(area, account.night)
-        staging.type_rows(area, lambda rows: typed(rows, stream), columns_named_in(rules))
+        is_named = columns_named_in(rules)
+        staging.type_rows(
+            area,
+            lambda rows: typed(rows, stream),
+            lambda name: is_named(name) or name == stream.stamp,
+        )
         mark("staged", **where)
         supply.judge(validate(area.connection, rules, where=area.where, whole=supply.whole))
         mark("validated", **where)

@@ -9,7 +9,7 @@ RUN_COLUMNS = {
     "quarantine_id",
 }  # fmt: skip
 # The account of attempts differs by nature: a killed night has more of them.
-RUN_TABLES = {"ops.ledger", "ops.core_ledger"}
+RUN_TABLES = {"ops.ledger", "ops.core_ledger", "ops.submission"}
 
 
 def content_hashes(settings: Settings) -> dict[str, tuple[int, str]]:

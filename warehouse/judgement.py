@@ -3,27 +3,21 @@
 Written with the batch that judged all there is of a stream, and only when it changed.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
 
 import duckdb
 
-
-class Batch(Protocol):
-    """What of a ledger row is needed to tell which batch judged."""
-
-    source: str
-    stream: str
-    batch_id: int
+from warehouse.fingerprint import Batch, Part
 
 
 @dataclass(frozen=True)
 class Judgement:
     """`rules_hash`: SHA-256 of the stream's rules and typing. `context_hash`: SHA-256 of what its
-    rules look at beside the row."""
+    rules look at beside the row. `parts`: all of it, one by one."""
 
     rules_hash: str
     context_hash: str
+    parts: tuple[Part, ...] = field(default=(), compare=False)
 
 
 def last(connection: duckdb.DuckDBPyConnection, source: str, stream: str) -> Judgement | None:

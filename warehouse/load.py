@@ -17,7 +17,7 @@ from common import clock
 from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
-from warehouse import drift, finding, judgement, quarantine
+from warehouse import drift, finding, fingerprint, judgement, quarantine, submission
 from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
 from warehouse.judgement import Judgement
 from warehouse.merge import Conform, Typed, apply_batch
@@ -149,9 +149,11 @@ def load(
             _check_law(area, account)
             finding.write(area.connection, account)
             _write_files(area.connection, account, files)
+            submission.write(area, account, files)
             _write_sums(area.connection, account, reach)
             write_interval(area.connection, account, reach.interval)
             drift.write(area.connection, account, drifts)
+            fingerprint.write(area.connection, account, judged_by.parts)
             if reach.scope in ("all", "own") or _is_first(area.connection, account):
                 judgement.write(area.connection, account, judged_by)
             write_account(area.connection, account)

@@ -1,7 +1,14 @@
-"""Manifests: what a delivery holds, and the check that it still does."""
+"""Deliveries: a folder of files that is there whole or not at all, and its manifest, which says
+what it holds so that anyone can check that it still does."""
 
+import fcntl
 import hashlib
 import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +17,35 @@ import duckdb
 from common.errors import ExtractFault
 
 NAME = "manifest.json"
+
+
+@contextmanager
+def delivery(final: Path) -> Iterator[Path]:
+    """A folder to fill and describe; verified, it takes the place of `final`.
+
+    Only its owner can read it. Deliveries beside each other wait for one another, and what killed
+    ones left there is removed. Raises ExtractFault when it is not as its manifest says.
+    """
+    home = final.parent
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    lock = os.open(home, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for leftover in home.glob(".*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        building = home / f".building-{secrets.token_hex(4)}"
+        building.mkdir(mode=0o700)
+        yield building
+        verify(building)
+        for file in building.iterdir():
+            file.chmod(0o600)
+        old = home / f".old-{secrets.token_hex(4)}"
+        if final.exists():
+            final.rename(old)
+        building.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        os.close(lock)
 
 
 def sha256_of(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The warehouse's side of a reconciliation: what we hold of a stream, against the source's rows now.
+"""The warehouse's side of a reconciliation: what we hold of a stream beside the source's rows.
 
 Held is what the source should still have by our account: the current sound version of every record
 as landed, and every open entry of quarantine as sent. A held version of a record on hold is not:
@@ -24,13 +24,12 @@ from warehouse.tables import tables
 
 CONTENT_BITS = 40
 NEXT_STEPS = {
-    "altered_here": "a landed value is no longer what was landed: restore it from a backup, or "
-    "erase the landed row and sync again",
-    "change_not_seen": "the source changed it in a way that its strategy cannot see: use `checksum` "
-    "or `snapshot`, or backfill the stretch",
-    "row_not_seen": "the source has a row that no batch brought: backfill, or use `checksum`",
-    "deletion_not_seen": "the source no longer has it and its strategy cannot see that: use "
-    "`checksum` or `snapshot`",
+    "altered_here": "a value is no longer what came: restore a backup, find out who wrote to the "
+    "lake",
+    "change_not_seen": "it changed in a way that its strategy does not see: backfill the stretch, "
+    "or use `checksum`",
+    "row_not_seen": "no batch brought it and none will: backfill the stretch, or use `checksum`",
+    "deletion_not_seen": "its strategy does not see deletions: use `checksum` or `snapshot`",
     "unaccounted": "the counts do not add up: run it again and report it if it recurs",
 }
 """What is unexplained, and what to do about it: no coming sync would mend it."""
@@ -62,8 +61,8 @@ class Reconciliation:
 @dataclass(frozen=True)
 class Difference:
     """One record that differs. `kind`: `changed`, `missing` (only the source has it) or `extra`
-    (only we do). `key` only where its columns are declared as no person's. `batch_id`, `row` and
-    `origin` are those of our version, else of the row as pulled now."""
+    (only we do). `key` only where its columns are declared as no person's. `batch_id` and `row`
+    are those of our version, `origin` too or that of the source's row."""
 
     record_id: str
     kind: str
@@ -309,14 +308,12 @@ def rules_of_quarantine(area: Staging) -> dict[str, int]:
 
 def name_differences(area: Staging, at_most: int) -> list[Difference]:
     """The records that differ, what is unexplained first."""
-    key = " || '|' || ".join(
-        f'coalesce(ours."{part}", raw."{part}")' for part in area.stream.key
-    )
+    key = " || '|' || ".join(f'coalesce(ours."{part}", raw."{part}")' for part in area.stream.key)
     shown = key if has_impersonal_key(area.stream.key) else "NULL"
     rows = area.connection.execute(
         f"""
         SELECT CAST(finding._record_id AS VARCHAR), _kind, _reason, _is_explained, {shown},
-            finding._batch_id, coalesce(finding._row, _there), finding._origin
+            finding._batch_id, finding._row, finding._origin
         FROM finding LEFT JOIN ours USING (_record_id, _batch_id, _home)
         LEFT JOIN raw ON raw._row = finding._there
         ORDER BY _is_explained, _reason, finding._record_id LIMIT {at_most}

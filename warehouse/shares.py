@@ -6,7 +6,6 @@ that the schema home drops for everyone leaves only when the contract grants it 
 """
 
 import secrets
-import shutil
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,7 +18,7 @@ from pydantic import ValidationError
 from common.errors import DefinitionError
 from common.settings import Settings
 from warehouse.catalog import attach, open_duckdb
-from warehouse.manifest import verify, write_manifest
+from warehouse.manifest import delivery, write_manifest
 from warehouse.masks import masked
 from warehouse.tables import tables
 
@@ -130,37 +129,27 @@ def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, in
     fresh = share.with_name(f".{contract.agency}-{secrets.token_hex(4)}.duckdb")
     snapshot, rows = _build_share(settings, contract, fresh)
     fresh.replace(share)
-    home = settings.home / "extracts" / contract.agency
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for leftover in home.glob(".*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    building = home / f".building-{secrets.token_hex(4)}"
-    building.mkdir(mode=0o700)
-    _cut(share, contract, building)
-    write_manifest(
-        building,
-        {
-            "agency": contract.agency,
-            "night": str(night),
-            "contract_version": contract.version,
-            "legal_basis": contract.legal_basis,
-            "snapshot": snapshot,
-            "datasets": {
-                dataset.name: {
-                    "rows": rows[dataset.name],
-                    "columns": [name for name, _ in dataset.columns],
-                    "formats": list(FORMATS),
-                }
-                for dataset in contract.datasets
+    final = settings.home / "extracts" / contract.agency / str(night)
+    with delivery(final) as folder:
+        _cut(share, contract, folder)
+        write_manifest(
+            folder,
+            {
+                "agency": contract.agency,
+                "night": str(night),
+                "contract_version": contract.version,
+                "legal_basis": contract.legal_basis,
+                "snapshot": snapshot,
+                "datasets": {
+                    dataset.name: {
+                        "rows": rows[dataset.name],
+                        "columns": [name for name, _ in dataset.columns],
+                        "formats": list(FORMATS),
+                    }
+                    for dataset in contract.datasets
+                },
             },
-        },
-    )
-    verify(building)
-    final, old = home / str(night), home / f".old-{secrets.token_hex(4)}"
-    if final.exists():
-        final.rename(old)
-    building.rename(final)
-    shutil.rmtree(old, ignore_errors=True)
+        )
     return rows
 
 

@@ -1,10 +1,10 @@
 """The staging area of one batch: outside the lake, gone when the batch ends.
 
 Rows as read go to one Parquet file, seen through the view `raw`; `typed`, values by declaration as
-far as rules need them, is a view of it: rules are asked in few passes. What follows from them is narrow and stays in memory (or
-spills): `past` (of a replay: whence each row came), `staged` (surrogates, and which rows are
-duplicates), `broken` (row × rule), `verdict` (row → its home). The lake is attached for reading;
-only `warehouse.load` writes to it.
+far as rules need them, is a view of it: rules are asked in few passes. What follows from them is
+narrow and stays in memory (or spills): `past` (of a replay: whence each row came), `staged`
+(surrogates, and which rows are duplicates), `broken` (row × rule), `verdict` (row → its home). The
+lake is attached for reading; only `warehouse.load` writes to it.
 """
 
 import fcntl
@@ -237,8 +237,8 @@ def judge_duplicates(area: Staging) -> None:
 def type_rows(
     area: Staging, typed: Callable[[ir.Table], ir.Table], is_needed: Callable[[str], bool]
 ) -> None:
-    """Make the view `typed`: the rows that are not excluded, with `_row`, `_rows_with_key` and the needed
-    typed columns."""
+    """Make the view `typed`: the rows that are not excluded, with `_row`, `_rows_with_key` and the
+    needed typed columns."""
     backend = ibis.duckdb.from_connection(area.connection)
     staged = backend.table("staged")
     # Few rows are odd; the others need no join to be found.

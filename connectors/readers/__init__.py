@@ -12,7 +12,17 @@ from connectors.readers.sql import difference
 
 READERS = {"sql": sql, "rest": rest, "files": files}
 
-__all__ = ["FileOutcome", "Interval", "Piece", "Progress", "Pull", "Sums", "differing", "look", "read"]
+__all__ = [
+    "FileOutcome",
+    "Interval",
+    "Piece",
+    "Progress",
+    "Pull",
+    "Sums",
+    "differing",
+    "look",
+    "read",
+]
 
 
 def read(pull: Pull) -> Iterator[Piece]:

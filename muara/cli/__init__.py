@@ -12,10 +12,12 @@ from rich.markup import escape
 
 from common.errors import MuaraError
 from muara.cli import (
+    alarms,
     asking,
     city,
     comparing,
     definitions,
+    difference,
     gaps,
     giving,
     lineage,
@@ -33,6 +35,7 @@ for command in (
     loading.night,
     loading.serve,
     asking.status,
+    alarms.alarms,
     gaps.gaps,
     gaps.repair,
     gaps.backfill,
@@ -43,7 +46,9 @@ for command in (
     lineage.lineage,
     giving.publish,
     giving.extract,
+    giving.rejections,
     giving.verify,
+    difference.diff,
     asking.doctor,
 ):
     app.command()(command)

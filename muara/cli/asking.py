@@ -23,10 +23,12 @@ def status(
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
         drifts = _open_drifts(connection)
-        alarms = _unreconciled(connection)
+        unreconciled = _unreconciled(connection)
+        alarms = _open_alarms(connection)
     data = [
         {**vars(row), "drifts": drifts.get((row.source, row.stream), []),
-         "unreconciled": alarms.get((row.source, row.stream), {})}
+         "unreconciled": unreconciled.get((row.source, row.stream), {}),
+         "alarms": [vars(one) for one in alarms if one.stream_key == (row.source, row.stream)]}
         for row in rows
     ]  # fmt: skip
     answer(as_json, data, lambda: show_status(settings, every=every))
@@ -42,6 +44,12 @@ def _open_drifts(connection: Any) -> dict[tuple[str, str], list[str]]:
             told = f"{seen.drift.kind} {seen.drift.column}"
             found.setdefault((seen.source, seen.stream), []).append(told)
     return found
+
+
+def _open_alarms(connection: Any) -> list[Any]:
+    from warehouse.alarms import alarms
+
+    return [one for one in alarms(connection) if one.state == "open"]
 
 
 def _unreconciled(connection: Any) -> dict[tuple[str, str], dict[str, int]]:
@@ -62,7 +70,8 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
         drifts = _open_drifts(connection)
-        alarms = _unreconciled(connection)
+        unreconciled = _unreconciled(connection)
+        alarms = _open_alarms(connection)
     table = Table(box=None, pad_edge=False)
     for name in ("batch", "night", "stream", "outcome"):
         table.add_column(name, no_wrap=True)
@@ -87,7 +96,11 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
             stream = f"[yellow]{name}.{stream_name}[/]"
             console.print(f"{stream} drifted: {escape(', '.join(told))}. Next: "
                           f"`muara check {name} --propose`", highlight=False)  # fmt: skip
-    for (name, stream_name), kinds in alarms.items():
+    for alarm in alarms:
+        if not source or alarm.source == source:
+            console.print(f"[red]{alarm.where}[/] {alarm.kind} since {alarm.since}. Next: "
+                          f"`muara alarms`", highlight=False)  # fmt: skip
+    for (name, stream_name), kinds in unreconciled.items():
         if not source or name == source:
             stream = f"[red]{name}.{stream_name}[/]"
             console.print(f"{stream} is not as its source: {counted(kinds)}. Next: "

@@ -1,4 +1,5 @@
-"""What leaves the warehouse: the marts and the analysts' copy, and the agencies' extracts."""
+"""What leaves the warehouse: the marts and the analysts' copy, the agencies' extracts and the rows
+they get back."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +7,7 @@ from typing import Annotated
 import typer
 
 from common import clock
+from common.definition import load_sources
 from common.errors import DefinitionError
 from muara.cli.shared import Json, answer, console, read_settings
 
@@ -39,6 +41,31 @@ def extract(
             console.print(f"{settings.home}/extracts/{name}/{today}", highlight=False)
             for dataset, count in datasets.items():
                 console.print(f"  {dataset}: {count:,} rows", highlight=False)
+
+    answer(as_json, rows, show)
+
+
+def rejections(
+    agency: Annotated[str | None, typer.Argument(help="one agency; all when left out")] = None,
+    as_json: Json = False,
+) -> None:
+    """Give agencies their rejected rows as a workbook now. Example: muara rejections disdukcapil"""
+    from pipeline.rejections import FOLDER, return_rejections
+
+    settings = read_settings()
+    sources = load_sources(settings)
+    owners = sorted({source.agency for source in sources.values()})
+    if agency and agency not in owners:
+        raise DefinitionError(f"agency {agency} owns no source",
+                              next_step=f"use one of: {', '.join(owners)}")  # fmt: skip
+    today = clock.today(settings)
+    rows = {name: return_rejections(settings, name, sources, today) for name in owners
+            if agency in (None, name)}  # fmt: skip
+
+    def show() -> None:
+        for name, count in rows.items():
+            place = f"{settings.home}/extracts/{name}/{FOLDER}"
+            console.print(f"{place}: {count:,} rows", highlight=False)
 
     answer(as_json, rows, show)
 

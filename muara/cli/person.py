@@ -31,5 +31,6 @@ def person_erase(
                     reference=reference, night=clock.today(settings))  # fmt: skip
     leave.publish(settings)
     leave.deliver(settings)
+    leave.return_rejections(settings)
     answer(as_json, touched, lambda: console.print(
         "erased: " + ", ".join(f"{name} {count}" for name, count in touched.items())))  # fmt: skip

@@ -31,7 +31,7 @@ def bag():
 
 
 def test_every_definition_is_a_dag_and_nothing_else_is(bag):
-    others = {"prepare_night", "publish", "deliver_extracts", "review_drift"}
+    others = {"prepare_night", "publish", "deliver_extracts", "alarms", "review_drift"}
     of_sources = {f"{what}_{name}" for what in ("sync", "reconcile") for name in SOURCES}
     assert set(bag.dags) == of_sources | others
 
@@ -58,7 +58,8 @@ print(json.dumps([seconds, [name for name in {HEAVY} if name in sys.modules]]))
     seconds, heavy = json.loads(answer.stdout.splitlines()[-1])
     assert heavy == []
     assert set(seconds) == {
-        "sources.py", "prepare.py", "publish.py", "deliver.py", "review_drift.py", "reconcile.py",
+        "sources.py", "prepare.py", "publish.py", "deliver.py", "alarms.py", "review_drift.py",
+        "reconcile.py",
     }  # fmt: skip
     assert max(seconds.values()) < 3
 
@@ -112,6 +113,7 @@ def test_the_newest_interval_is_the_one_that_no_other_followed():
     [
         ("prepare_night", "45 0 * * *"),
         ("deliver_extracts", "0 5 * * *"),
+        ("alarms", "30 6 * * *"),
         ("review_drift", "0 8 * * *"),
     ],
 )
@@ -130,6 +132,14 @@ def test_publish_waits_for_all_sources_or_four_in_the_morning(bag):
     outlets = {task.task_id: [asset.name for asset in task.outlets]
                for task in bag.dags["publish"].tasks}  # fmt: skip
     assert outlets == {"publish": ["published"], "judge": []}
+
+
+def test_extracts_and_rejections_leave_together_and_neither_waits_for_the_other(bag):
+    tasks = bag.dags["deliver_extracts"].task_dict
+    assert {name: task.upstream_task_ids for name, task in tasks.items()} == {
+        "deliver": set(),
+        "return_rejections": set(),
+    }
 
 
 def _every_error(kind=errors.MuaraError):

@@ -36,9 +36,10 @@ def test_order_and_states(after):
         ("sync_report_inbox", "failed"),
         ("publish", "success"),
         ("deliver_extracts", "success"),
+        ("alarms", "success"),
     ]
     assert after.night.returncode == 1
-    assert "2 of 6 DAGs failed" in after.night.stderr
+    assert "2 of 7 DAGs failed" in after.night.stderr
 
 
 def test_streams_after_a_failed_one_ran(after):

@@ -59,7 +59,7 @@ def test_an_unexplained_difference_fails_the_task_with_counts_only(bag, tmp_path
         attach(connection, cameras.settings)
         connection.execute("UPDATE lake.landing.cctv__monitor SET camera_name = 'x' WHERE _row = 1")
         connection.close()
-    with pytest.raises(AirflowFailException, match="Unreconciled: cctv.monitor: 1 altered_here"):
+    with pytest.raises(AirflowFailException, match=r"Unreconciled: cctv\.monitor: 1 altered_here"):
         task("cctv", "monitor")
     log = (cameras.settings.home / "logs" / "muara.log").read_text()
     told = [json.loads(line) for line in log.splitlines() if '"reconciled"' in line]

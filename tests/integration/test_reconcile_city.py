@@ -1,24 +1,50 @@
-"""The whole sample city compared with its warehouse: dirt is explained, nothing is unexplained."""
+"""The whole sample city compared with its warehouse: dirt, change and erasure are explained."""
 
 from pipeline.reconcile import reconcile
+from warehouse.catalog import reading
+from warehouse.erase import erase
+
+SINCE = {"changed_since", "new_since", "deleted_since"}
+STANDING = {"in_quarantine", "exact_duplicate"}
 
 
 def compare(town):
+    """Stream → reasons of what differs, after every stream was compared."""
     with town.resolver() as resolve:
-        return {
+        reports = {
             f"{source.name}.{stream.name}": reconcile(town.settings, source, stream, resolve)
             for source in town.sources.values()
             for stream in source.streams
         }
+    assert {name for name, one in reports.items() if one.outcome.unexplained} == set()
+    return reports
 
 
-def test_a_night_and_the_day_after(first_night, tmp_path):
+def reasons(reports):
+    return {reason for one in reports.values() for reason in one.outcome.explained}
+
+
+def test_a_night_an_erasure_and_the_day_after(first_night, tmp_path):
     town = first_night.copy(tmp_path / "var")
-    for name, report in compare(town).items():
-        assert report.outcome.unexplained_kinds == {}, name
-        assert report.differences == [], name
+    reports = compare(town)
+    assert reasons(reports) == STANDING
+    assert [one for report in reports.values() for one in report.differences] == []
+
+    registry = town.sources["civil_registry"]
+    erase(town.settings, town.sources, registry, registry.stream("resident"), mother(town),
+          reference="470/1", night=town.settings.today)  # fmt: skip
     town.tomorrow()
     reports = compare(town)
-    for name, report in reports.items():
-        print(name, report.outcome)
-    assert {k: r.outcome.unexplained_kinds for k,r in reports.items() if r.outcome.unexplained} == {}
+    assert reasons(reports) == STANDING | SINCE | {"erased_on_request"}
+    assert reports["civil_registry.resident"].outcome.explained["erased_on_request"] == 1
+    keys = {name: {one.key for one in report.differences} for name, report in reports.items()}
+    assert keys["civil_registry.resident"] == {None}, "a NIK is never shown"
+
+
+def mother(town):
+    """The record of somebody whom other rows name."""
+    with reading(town.settings) as connection:
+        return connection.execute(
+            "SELECT CAST(min(_record_id) AS VARCHAR) FROM lake.landing.civil_registry__resident "
+            "WHERE nik IN (SELECT mother_nik FROM lake.landing.civil_registry__resident)"
+        ).fetchone()[0]

@@ -1,5 +1,6 @@
 """Whatever differs, on either side, is found by a reconciliation, and nothing else is."""
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -91,20 +92,17 @@ def oracle(cameras: Cameras) -> set[str]:
     whole = cameras.stream.model_copy(update={"strategy": "snapshot"})
     theirs = set(rows_of(Pull(cameras.source, whole, cameras.url(""), cameras.settings)))
     names = ", ".join(cameras.stream.names)
-    newest: dict[str, tuple] = {}
-    for op, *row in cameras.rows(
-        f"SELECT _op, camera_number, _record_id, {names} FROM lake.landing.cctv__monitor "
-        "ORDER BY _batch_id"
-    ):
-        number, record, *values = row
-        newest[str(record)] = (op, tuple(values))
+    newest = {
+        record: (op, tuple(values))
+        for record, op, *values in cameras.rows(
+            f"SELECT _record_id, _op, {names} FROM lake.landing.cctv__monitor ORDER BY _batch_id"
+        )
+    }
     ours = {values for op, values in newest.values() if op in ("insert", "update")}
     ours |= {
-        tuple(struct.values()) if isinstance(struct, dict) else struct
-        for (struct,) in cameras.rows(
-            "SELECT json_transform(row_as_sent, '{"
-            + ", ".join(f'"{name}": "VARCHAR"' for name in cameras.stream.names)
-            + "}') FROM lake.quarantine.row WHERE state = 'open'"
+        tuple(json.loads(sent)[name] for name in cameras.stream.names)
+        for (sent,) in cameras.rows(
+            "SELECT row_as_sent FROM lake.quarantine.row WHERE state = 'open'"
         )
     }
     place = cameras.stream.names.index("camera_number")

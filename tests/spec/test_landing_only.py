@@ -45,6 +45,8 @@ streams:
       severity: warning
       reason: "nobody can stand in it"
       origin: "assumed"
+      plain: "Luas kios kurang dari 1 meter persegi."
+      remedy: "Ukur ulang kios."
 """
 
 

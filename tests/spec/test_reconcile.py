@@ -13,7 +13,6 @@ from tests.world import Cameras, monitor
 from warehouse.catalog import attach, open_duckdb, writer_lock
 
 
-
 @pytest.fixture(params=["snapshot", "checksum"])
 def cameras(request, tmp_path):
     """400 cameras, loaded."""
@@ -81,7 +80,7 @@ def test_a_landed_value_that_changed_is_an_alarm(cameras):
     report = compared(cameras)
     assert named(report) == [("7", "changed", "altered_here")]
     assert report.outcome.unexplained_kinds == {"altered_here": 1}
-    with pytest.raises(Unreconciled, match=r"cctv.monitor: 1 altered_here\. Next: .*backup"):
+    with pytest.raises(Unreconciled, match=r"monitor: 1 altered_here\. Next: .*backup"):
         require_explained([report.outcome])
     cameras.sync()
     assert named(compared(cameras)) == [("7", "changed", "altered_here")], "no batch mends it"

@@ -184,7 +184,7 @@ def _changed_buckets(pull: Pull, table: Table) -> str | None:
     pull.sums = Sums(before.bits, summed.shape, comparison.sums)
     if not comparison.changed:
         return None
-    shifted = table.dialect.shifted(summed.bucket, before.bits)
+    shifted = summed.dialect.shifted(summed.bucket, before.bits)
     return f" WHERE {among(shifted, comparison.changed)}"
 
 

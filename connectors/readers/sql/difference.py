@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from connectors.readers.pull import Piece, Pull, Sums
-from connectors.readers.sql import Summed, Table, among, buckets, paced, read, session, sums_of
+from connectors.readers.sql import Summed, Table, among, paced, read, session, sums_of
 from connectors.readers.sql.dialect import CONTENT_BITS, Mariadb, SummingDialect
 from connectors.readers.sql.routes import Route
 
