@@ -21,6 +21,7 @@ from warehouse.tables import landing_name, tables
 ROWS = "rows:batch"
 """The other rows of the batch: never equal twice, so no hash is kept of them."""
 WAIVERS = "waiver:all"
+BESIDE = ("night", "stream", "code")
 
 
 def judgement_of(
@@ -40,8 +41,15 @@ def judgement_of(
         judging = column.model_dump(exclude={"note", "protected"})
         own.append(Part("column", column.name, _hash(judging)))
     beside = list(_beside(connection, source, stream, seen, night))
-    rules_hash, context_hash = (_hash([asdict(part) for part in one]) for one in (own, beside))
+    decided = own + [part for part in beside if part.kind not in BESIDE]
+    context = [part for part in beside if part.kind in BESIDE]
+    rules_hash, context_hash = (_hash([asdict(part) for part in one]) for one in (decided, context))
     return Judgement(rules_hash, context_hash, (*own, *beside))
+
+
+def looks_beside(source: Source, stream: Stream, rule: Rule) -> bool:
+    """Whether the rule may find otherwise although neither it nor the row changed."""
+    return any(one.split(":")[0] in BESIDE for one in _looks_at(source, stream, rule))
 
 
 def _rule(source: Source, stream: Stream, rule: Rule) -> Part:
@@ -63,6 +71,9 @@ def _looks_at(source: Source, stream: Stream, rule: Rule) -> Iterator[str]:
         yield "shape:key"
     if rule.looks_at_other_rows:
         yield ROWS
+        # Rows that share a key are read together; others are not, where a batch is not the whole.
+        if stream.strategy != "snapshot" and not rule.is_implied:
+            yield f"stream:{stream.name}"
     if rule.severity == "critical":
         yield WAIVERS
     if re.search(r"\bnight\b", words):

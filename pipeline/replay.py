@@ -12,10 +12,11 @@ from common.definition import Source, Stream
 from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
-from expectations.runner import Finding
-from expectations.suite import load_rules
-from pipeline.judging import judgement_of
+from expectations.runner import Finding, validate
+from expectations.suite import columns_named_in, load_rules
+from pipeline.judging import judgement_of, looks_beside
 from pipeline.sync import log_failure, new_account, own_errors, run
+from transforms.standardise.typed import typed
 from warehouse import judgement, staging
 from warehouse.catalog import reading
 from warehouse.drift import Report
@@ -69,30 +70,50 @@ def replay_due(settings: Settings, source: Source) -> tuple[list[Account], list[
     rules, columns, a code list, another stream or a waiver changed since. Earlier streams first,
     for later ones look at them. One that fails does not stop the next; failures are returned."""
     accounts, failures = [], []
-    with reading(settings) as connection:
-        for stream in source.streams:
-            try:
-                with own_errors(f"{source.name}.{stream.name}"):
-                    due = is_due(connection, settings, source, stream)
-                if due:
-                    accounts.append(replay(settings, source, stream))
-            except MuaraError as error:
-                failures.append(error)
+    for stream in source.streams:
+        try:
+            with own_errors(f"{source.name}.{stream.name}"):
+                due = is_due(settings, source, stream)
+            if due:
+                accounts.append(replay(settings, source, stream))
+        except MuaraError as error:
+            failures.append(error)
     return accounts, failures
 
 
-def is_due(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, source: Source, stream: Stream
-) -> bool:
-    """Whether what judges the stream differs from what judged all its rows last; never before the
-    stream loaded."""
+def is_due(settings: Settings, source: Source, stream: Stream) -> bool:
+    """Whether the stream's rows may be judged otherwise tonight than when all of them were last;
+    never before it loaded.
+
+    When only what rules look at changed (a code list, another stream, the date), those rules are
+    asked first: mostly they find what they found, and then that is noted instead.
+    """
     rules = load_rules(settings, source)[stream.name]
-    now = judgement_of(connection, source, stream, rules, clock.today(settings))
-    if judgement.last(connection, source.name, stream.name) == now:
-        return False
-    loaded = connection.execute(
+    night = clock.today(settings)
+    with reading(settings) as connection:
+        now = judgement_of(connection, source, stream, rules, night)
+        before = judgement.last(connection, source.name, stream.name)
+        if before == now or not _has_loaded(connection, source, stream):
+            return False
+    if before is None or before.rules_hash != now.rules_hash:
+        return True
+    looking = [rule for rule in rules if rule.is_about_rows and looks_beside(source, stream, rule)]
+    with staging.staging(settings, source, stream) as area:
+        staging.stage_own(area)
+        staging.judge_duplicates(area)
+        staging.give_context(area, night)
+        staging.type_rows(area, lambda rows: typed(rows, stream), columns_named_in(looking))
+        validate(area.connection, looking, where=area.where, whole=False)
+        if not staging.found_before(area, [rule.rule for rule in looking]):
+            return True
+    judgement.note(settings, source.name, stream.name, now)
+    return False
+
+
+def _has_loaded(connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream) -> bool:
+    found = connection.execute(
         "SELECT 1 FROM lake.ops.ledger WHERE source = ? AND stream = ? AND outcome = 'loaded' "
         "LIMIT 1",
         [source.name, stream.name],
     )
-    return loaded.fetchone() is not None
+    return found.fetchone() is not None

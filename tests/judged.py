@@ -7,7 +7,7 @@ import yaml
 from common.settings import ROOT
 from pipeline.replay import is_due, replay
 from tests.world import Cameras
-from warehouse.catalog import attach, open_duckdb, reading
+from warehouse.catalog import attach, open_duckdb
 
 
 class Judged(Cameras):
@@ -19,19 +19,22 @@ class Judged(Cameras):
         )
         super().__init__(folder, strategy, expectations=folder / "rules")
 
-    def rule(self, name, condition, severity="critical", stream="monitor"):
-        """Add a rule, or replace the one of that name; without a condition take it away."""
+    def rule(self, name, condition, severity="critical", stream="monitor", **asked):
+        """Add a rule, or replace the one of that name; without a condition take it away. `asked`:
+        any other expectation instead of a condition."""
         path = self.settings.expectations / "cctv.yml"
         tree = yaml.safe_load(path.read_text())
         rules = [one for one in tree["streams"][stream] if one["rule"] != name]
         if condition:
-            rules.append({"rule": name, "expect_rows_to_satisfy": {"condition": condition},
-                          "severity": severity, "reason": "-", "origin": "-"})  # fmt: skip
+            asked = asked or {"expect_rows_to_satisfy": {"condition": condition}}
+            rules.append({"rule": name, **asked, "severity": severity, "reason": "-",
+                          "origin": "-"})  # fmt: skip
         tree["streams"][stream] = rules
         path.write_text(yaml.safe_dump(tree))
 
     def define(self, **changes):
-        """Change column entries of the definition, by the source's name; None takes one away."""
+        """Change column entries of the definition, by the source's name; the source knows then of
+        the stream as it is."""
         columns = {**self.stream.columns}
         for name, change in changes.items():
             columns[name] = columns[name].model_copy(update=change)
@@ -52,8 +55,7 @@ class Judged(Cameras):
 
     @property
     def is_due(self):
-        with reading(self.settings) as connection:
-            return is_due(connection, self.settings, self.source, self.stream)
+        return is_due(self.settings, self.source, self.stream)
 
     def entries(self, columns="rules, state"):
         return self.rows(

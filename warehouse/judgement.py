@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 import duckdb
 
+from common.settings import Settings
+from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
 from warehouse.fingerprint import Batch, Part
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """`rules_hash`: SHA-256 of the stream's rules and typing. `context_hash`: SHA-256 of what its
-    rules look at beside the row. `parts`: all of it, one by one."""
+    """`rules_hash`: SHA-256 of the stream's rules, typing and waivers. `context_hash`: SHA-256 of
+    what its rules look at beside the row. `parts`: all of it, one by one."""
 
     rules_hash: str
     context_hash: str
@@ -41,3 +43,19 @@ def write(connection: duckdb.DuckDBPyConnection, batch: Batch, now: Judgement) -
         "INSERT INTO lake.ops.judgement VALUES (?, ?, ?, ?, ?)",
         [batch.source, batch.stream, batch.batch_id, now.rules_hash, now.context_hash],
     )
+
+
+def note(settings: Settings, source: str, stream: str, now: Judgement) -> None:
+    """That all rows would be judged so as well, found without a batch."""
+    with writer_lock(settings):
+        connection = open_duckdb(settings)
+        try:
+            attach(connection, settings)
+            with transaction(connection):
+                connection.execute(
+                    "UPDATE lake.ops.judgement SET rules_hash = ?, context_hash = ? "
+                    "WHERE source = ? AND stream = ?",
+                    [now.rules_hash, now.context_hash, source, stream],
+                )
+        finally:
+            connection.close()

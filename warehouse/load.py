@@ -238,7 +238,9 @@ def _concern(area: Staging, reach: Reach) -> None:
         connection.unregister("buckets")
         bucket = key_bucket([f'"{part}"' for part in area.stream.key], reach.bits)
         everything = (
-            f"SELECT DISTINCT _record_id FROM {area.landing} WHERE {bucket} IN (FROM asked)"
+            # Holds and deletions carry no key of their own.
+            f"SELECT DISTINCT _record_id FROM {area.landing} "
+            f"WHERE _op IN ('insert', 'update') AND {bucket} IN (FROM asked)"
         )
         _check_buckets(area, reach)
     elif reach.scope == "files":

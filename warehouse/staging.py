@@ -127,7 +127,8 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
         area.connection.unregister("pieces")
     area.connection.execute(
         f"CREATE VIEW raw AS FROM read_parquet('{area.file('raw')}');"
-        "CREATE TABLE past (_row BIGINT, _entry UUID, _place BIGINT, _known BIGINT, _newer BOOLEAN)"
+        "CREATE TABLE past (_row BIGINT, _entry UUID, _place BIGINT, _known BIGINT, "
+        "_found VARCHAR[], _newer BOOLEAN)"
     )
 
 
@@ -158,7 +159,8 @@ def stage_own(area: Staging) -> int:
     have sent, so it keeps its verdict until it comes again.
 
     `past` tells of each row its entry (if any), its place in its batch or file, the batch that
-    brought it, and whether a newer one of the same record is among the rows.
+    brought it, what was found then (flags; of an entry, its rules) and whether a newer row of the
+    same record is among them.
     """
     names = ", ".join(f'"{name}"' for name in area.stream.names)
     sent = ", ".join(
@@ -169,23 +171,25 @@ def stage_own(area: Staging) -> int:
         COPY (
             WITH own AS (
                 SELECT quarantine_id AS _entry, NULL AS _landed_id, first_batch_id AS _known,
-                    row_number AS _place, origin AS _origin, row_hash AS _sent_hash, {sent}
+                    row_number AS _place, rules AS _found, origin AS _origin,
+                    row_hash AS _sent_hash, {sent}
                 FROM lake.quarantine.row
                 WHERE source = '{area.source.name}' AND stream = '{area.stream.name}'
                     AND state = 'open'
                 UNION ALL
-                SELECT NULL, _record_id, _batch_id, _row, _origin, _row_hash, {names}
+                SELECT NULL, _record_id, _batch_id, _row, _flags, _origin, _row_hash, {names}
                 FROM {area.landing} SEMI JOIN (
                     SELECT _record_id, max(_batch_id) AS _batch_id FROM {area.landing}
                     GROUP BY _record_id) AS newest USING (_record_id, _batch_id)
                 WHERE _op IN ('insert', 'update')),
             kept AS (
-                SELECT _entry, _landed_id, _known, _place, _origin, _sent_hash, {_remembered(area)}
+                SELECT _entry, _landed_id, _known, _place, _found, _origin, _sent_hash,
+                    {_remembered(area)}
                 FROM own),
             keyed AS (
                 SELECT *, {_key_id(area)} AS _key_id, {_row_hash(area)} AS _row_hash FROM kept)
             SELECT row_number() OVER () AS _row, _origin, {names}, _sent_hash AS _row_hash,
-                _key_id, _entry, _place, _known
+                _key_id, _entry, _place, _known, _found
             FROM keyed WHERE _landed_id IS NULL
                 OR (_landed_id = _key_id AND _sent_hash = _row_hash)
         ) TO '{area.file("raw")}' {AS_PARQUET}
@@ -198,7 +202,8 @@ def stage_own(area: Staging) -> int:
         WITH record AS (
             SELECT coalesce(_key_id, _row_hash) AS _record_id, max(_known) AS _newest FROM raw
             GROUP BY 1 HAVING count(*) > 1)
-        SELECT _row, _entry, _place, _known, coalesce(_known < _newest, false) AS _newer
+        SELECT _row, _entry, _place, _known, _found,
+            coalesce(_known < _newest, false) AS _newer
         FROM raw LEFT JOIN record ON record._record_id = coalesce(raw._key_id, raw._row_hash)
         """
     )
@@ -290,3 +295,24 @@ def give_context(area: Staging, today: date) -> None:
             GROUP BY _record_id
             """
         )
+
+
+def found_before(area: Staging, rules: list[str]) -> bool:
+    """Whether the rows of `stage_own` broke of these rules what is `broken` now. Of an entry the
+    critical rules count, for its warnings were not kept."""
+    area.connection.register("asked_rules", pa.table({"rule": pa.array(rules, pa.string())}))
+    differs = area.connection.execute(
+        """
+        WITH before AS (
+            SELECT _row, _entry, unnest(_found) AS rule FROM past JOIN staged USING (_row)
+            WHERE _excluded IS NULL),
+        now AS (
+            SELECT _row, rule FROM broken JOIN past USING (_row)
+            WHERE _entry IS NULL OR severity = 'critical')
+        (SELECT _row, rule FROM before SEMI JOIN asked_rules USING (rule) EXCEPT FROM now)
+        UNION ALL
+        (FROM now EXCEPT SELECT _row, rule FROM before) LIMIT 1
+        """
+    ).fetchone()
+    area.connection.unregister("asked_rules")
+    return differs is None

@@ -137,12 +137,14 @@ def assert_gone(town, nik):
             for path in row
             if path
         }
-    # Marts hold counts only; publishing after the erasure leaves the former until it expires.
+    # Marts hold counts only, judgements hashes of rules; what is written after the erasure leaves
+    # the former until it expires.
     data = lake_folder(town.settings) / "data"
-    on_disk = {
-        str(path) for path in data.rglob("*.parquet") if not path.is_relative_to(data / "mart")
-    }
-    known = {path for path in known if not path.startswith(f"{data}/mart/")}
+    free = (f"{data}/mart/", f"{data}/ops/judgement/")
+    on_disk = {str(path) for path in data.rglob("*.parquet")}
+    on_disk, known = (
+        {path for path in paths if not path.startswith(free)} for paths in (on_disk, known)
+    )
     assert on_disk == known, "no file is left that an older snapshot could still show"
 
 

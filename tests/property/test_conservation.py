@@ -261,7 +261,7 @@ def spend(folder, strategy, nights, seed):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_few_nights(strategy, tmp_path):
-    spend(tmp_path, strategy, 5, seed=4)
+    spend(tmp_path, strategy, 4, seed=4)
 
 
 @pytest.mark.soak

@@ -1,5 +1,7 @@
 """`checksum`: inserts, updates and deletions are seen without a timestamp, and little is read."""
 
+from hashlib import md5
+
 import pytest
 
 from common.errors import TooManyDeletions
@@ -60,6 +62,22 @@ def test_a_row_that_turns_bad_is_held_and_leaves_quarantine_when_it_goes(cameras
     cameras.hold(*many(2))
     assert counts(cameras.sync())["deleted"] == 1
     assert cameras.rows("SELECT state FROM lake.quarantine.row") == [("withdrawn",)]
+
+
+def test_a_held_row_is_not_gone_when_the_bucket_of_an_empty_key_is_read(cameras):
+    """What landed when it was held carries no key."""
+
+    def bucket(key):
+        return int(md5(key.encode()).hexdigest()[:8], 16) >> 25
+
+    neighbour = next(number for number in range(1000, 9999) if bucket(str(number)) == bucket(""))
+    assert bucket("1") != bucket("")
+    cameras.hold(monitor(1, function="Rusak"), *many(2))
+    cameras.sync()
+    cameras.hold(monitor(1, function="Rusak"), *many(2), monitor(neighbour))
+    found = counts(cameras.sync())
+    assert (found["inserted"], "deleted" in found) == (1, False)
+    assert cameras.core()[0] == (1, "Simpang", ["held_in_quarantine"])
 
 
 def test_the_kill_switch_keeps_the_old_sums(cameras):
