@@ -20,7 +20,7 @@ from typing import Any
 from expectations.suite import Rule
 
 NOT_HERE = re.compile(
-    r'<(?P<tag>script|iframe|footer)\b.*?</(?P=tag)>'
+    r"<(?P<tag>script|iframe|footer)\b.*?</(?P=tag)>"
     r'|<(?:link|img)\b[^>]*\b(?:href|src)="(?:https?:|[./]*static/)[^>]*>',
     re.DOTALL,
 )

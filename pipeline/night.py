@@ -62,8 +62,11 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         tonight = attempts(connection, after_batch=after_batch)
         wrong_shape = disagreements(connection, sources)
         leaks = list(_leaks(settings, _canaries(connection)))
-        broken = [f"{one.stream}.{one.rule}" for one in finding.newest(connection)
-                  if one.source == finding.CORE and one.severity == "critical" and one.rows_broken]
+        broken = [
+            f"{one.stream}.{one.rule}"
+            for one in finding.newest(connection)
+            if one.source == finding.CORE and one.severity == "critical" and one.rows_broken
+        ]
     loaded = {(one.source, one.stream) for one in tonight if one.outcome == "loaded"}
     wanted = {
         (source.name, stream.name) for source in sources.values() for stream in source.streams

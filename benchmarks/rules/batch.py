@@ -94,5 +94,3 @@ def opened(home: Path, batch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
     finally:
         connection.close()
-
-

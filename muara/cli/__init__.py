@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from common.errors import MuaraError
-from muara.cli import asking, city, definitions, gaps, giving, loading, person
+from muara.cli import asking, city, definitions, expectations, gaps, giving, loading, person
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="One warehouse out of a city's scattered agency systems.")  # fmt: skip
@@ -32,6 +32,7 @@ for command in (
     asking.doctor,
 ):
     app.command()(command)
+app.add_typer(expectations.expectations_app, name="expectations")
 app.add_typer(city.city_app, name="city")
 app.add_typer(person.person_app, name="person")
 

@@ -55,7 +55,9 @@ def test_every_rule_and_every_fault_has_its_place_in_the_table(small_city):
     }
     named = {f"{stream}.{rule}" for stream, some in sorted_out["rules"].items() for rule in some}
     assert rules - named == set(sorted_out["unplanted"])
-    faults = {fault for some in sorted_out["rules"].values() for them in some.values() for fault in them}
+    faults = {
+        fault for some in sorted_out["rules"].values() for them in some.values() for fault in them
+    }
     by_verdict = verdicts()
     assert faults == {fault for fault, what in by_verdict.items() if what in ("reject", "flag")}
     undecidable = {fault for fault, what in by_verdict.items() if what == "undecidable"}

@@ -43,7 +43,9 @@ def judge(rows: str, rules: list[Rule], connection: Connection | None = None) ->
 
 
 # One NIK, two people; the second was entered later, the third as late as the second.
-TWICE = "SELECT * FROM (VALUES (1, 'a', 2020), (2, 'a', 2021), (3, 'b', 2020)) AS t (_row, nik, year)"
+TWICE = (
+    "SELECT * FROM (VALUES (1, 'a', 2020), (2, 'a', 2021), (3, 'b', 2020)) AS t (_row, nik, year)"
+)
 TIED = "SELECT * FROM (VALUES (1, 'a', 2020), (2, 'a', 2020)) AS t (_row, nik, year)"
 UNIQUE = {"rule": "nik_twice", "expect_column_values_to_be_unique": {"column": "nik"}}
 
