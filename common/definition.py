@@ -172,6 +172,7 @@ class Source(Strict):
     assumed: str | None = Field(None, description="what of its shape is our assumption")
     contact: Contact
     schedule: str = Field("0 1 * * *", description="cron, in the city's time zone")
+    reconcile: str | None = Field(None, description="cron of its comparison, else the setting's")
     pool_slots: int = Field(1, ge=1, le=16, description="simultaneous reads the system bears")
     window: Window | None = Field(None, description="the only hours in which it may be read")
     rows_per_second: int | None = Field(None, ge=1, description="no faster than this")

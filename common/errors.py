@@ -14,7 +14,8 @@
     │   └── Imbalance (9)           extracted rows and their homes do not add up
     ├── WarehouseBusy (10)       the writer's lock was not free in time
     ├── WarehouseFault (11)      the catalog or its tables are not as the schema home says
-    └── ExtractFault (12)        a delivered file does not match its manifest
+    ├── ExtractFault (12)        a delivered file does not match its manifest
+    └── Unreconciled (14)        source and warehouse differ, and no coming batch would mend it
 
 A message says what, where (source, stream, file, row, column) and what to do next, never a value
 of a row. `transient` is a property of the class: only those are retried.
@@ -121,3 +122,9 @@ class ExtractFault(MuaraError):
     """A published or delivered file is missing or does not match its manifest."""
 
     exit_code = 12
+
+
+class Unreconciled(MuaraError):
+    """A reconciliation left differences unexplained. Raised after it was recorded."""
+
+    exit_code = 14

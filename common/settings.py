@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     retries: int = 2
     retry_delay_seconds: float = 30
     snapshots_kept_days: int = 7
+    reconcile_schedule: str = Field("0 6 * * 0", description="cron: when sources are compared")
 
     @classmethod
     def settings_customise_sources(

@@ -1,8 +1,9 @@
 """One DAG per agency system, `sync_<source>`, made from its definition: one task per stream.
 
 Streams run one after another, for later ones look at earlier ones; one that fails does not stop
-the next. The last task, and with it the run, succeeds only when every stream did, so the source's
-asset means: its whole night is in the warehouse.
+the next. Then what the warehouse holds of the source is judged again where that is due. The last
+task, and with it the run, succeeds only when all did, so the source's asset means: its whole night
+is in the warehouse.
 
 A backfill reads each run's data interval, in the city's time, of streams with a cursor. Any other
 can only be read as it is now, which the run of the newest interval does; older runs say so.
@@ -55,9 +56,25 @@ def is_newest(source: Source, interval_end: datetime, now: datetime) -> bool:
     return bool(croniter(source.schedule, interval_end).get_next(datetime) > now)
 
 
+@task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
+def judge_again(source_name: str) -> dict[str, int]:
+    """Replay the streams that rules, codes or other streams judge otherwise now; per stream, how
+    many rows were read from the warehouse."""
+    from common.log import configure
+    from pipeline.replay import replay_due
+
+    with as_airflow_failures():
+        settings = Settings()
+        configure(settings)
+        accounts, failures = replay_due(settings, load_source(settings, source_name))
+        if failures:
+            raise failures[0]
+        return {account.stream: account.extracted for account in accounts}
+
+
 @task(trigger_rule=TriggerRule.ALL_SUCCESS)
 def settled() -> None:
-    """Tell whoever waits that every stream landed."""
+    """Tell whoever waits that every stream landed and is judged by tonight's rules."""
 
 
 def dag_of(source: Source, settings: Settings) -> DAG:
@@ -86,8 +103,9 @@ def dag_of(source: Source, settings: Settings) -> DAG:
             )(source.name, stream.name)
             for stream in source.streams
         ]
-        chain(*streams)
-        streams >> settled.override(outlets=[assets.settled(source.name)])()
+        judged = judge_again(source.name)
+        chain(*streams, judged)
+        [*streams, judged] >> settled.override(outlets=[assets.settled(source.name)])()
     return dag
 
 

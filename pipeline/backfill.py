@@ -83,7 +83,8 @@ def estimate(
     with reading(settings) as connection:
         found = connection.execute(
             "SELECT sum(epoch(committed_at - started_at)) / sum(extracted) FROM lake.ops.ledger "
-            "WHERE source = ? AND stream = ? AND outcome = 'loaded' AND extracted > 0",
+            "WHERE source = ? AND stream = ? AND outcome = 'loaded' AND extracted > 0 "
+            "AND strategy <> 'replay'",
             [source.name, stream.name],
         ).fetchone()
     per_row = found[0] if found else None

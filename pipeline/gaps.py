@@ -131,7 +131,8 @@ def _nights(connection: duckdb.DuckDBPyConnection) -> list[Gap]:
             SELECT declared.source, declared.stream, batch_id, night, error_code, error_message,
                 max(batch_id) FILTER (outcome = 'loaded') OVER here AS loaded_batch_id,
                 max(night) FILTER (outcome = 'loaded') OVER here AS loaded_night
-            FROM declared LEFT JOIN lake.ops.ledger USING (source, stream)
+            FROM declared LEFT JOIN (FROM lake.ops.ledger WHERE strategy <> 'replay') AS ledger
+                USING (source, stream)
             WINDOW here AS (PARTITION BY declared.source, declared.stream))
         SELECT source, stream, any_value(loaded_night), min(night), count(batch_id),
             arg_max(error_code, batch_id), arg_max(error_message, batch_id)

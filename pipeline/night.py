@@ -15,6 +15,7 @@ from common.settings import Settings
 from pipeline import leave
 from pipeline.core_rules import judge_core
 from pipeline.data_docs import write_data_docs
+from pipeline.replay import replay_due
 from pipeline.sync import prepare, sync
 from warehouse import finding, manifest
 from warehouse.account import attempts
@@ -34,8 +35,8 @@ class Check:
 
 
 def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
-    """The night without Airflow: every stream, core's own rules, then publish and deliver. Returns
-    its failures.
+    """The night without Airflow: every stream, what is to be judged again, core's own rules, then
+    publish and deliver. Returns its failures.
 
     One source's failure never stops the others.
     """
@@ -47,6 +48,7 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
                 sync(settings, source, stream, resolve)
             except MuaraError as error:
                 failures.append(error)
+        failures += replay_due(settings, source)[1]
     for step in (judge_core, write_data_docs, leave.publish, leave.deliver):
         try:
             step(settings)
@@ -91,6 +93,10 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         persons = connection.execute(
             "SELECT count(*) FROM lake.core.person WHERE valid_to IS NULL AND status = 'resident'"
         ).fetchall()[0][0]
+        # A stream that reads only what changed does not count again what is still broken.
+        in_quarantine = connection.execute(
+            "SELECT count(*) FROM lake.quarantine.row WHERE state = 'open'"
+        ).fetchall()[0][0]
     night = clock.today(settings)
     folders = (settings.home / "extracts").glob(f"*/{night}/*")
     return {
@@ -99,7 +105,7 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "inserted": sum(one.counts["inserted"] for one in tonight),
         "updated": sum(one.counts["updated"] for one in tonight),
         "deleted": sum(one.counts["deleted"] for one in tonight),
-        "quarantined": sum(one.counts["quarantined"] for one in tonight),
+        "quarantined": in_quarantine,
         "persons": persons,
         "extract_files": sum(1 for _ in folders),
         "seconds": round(seconds, 1),

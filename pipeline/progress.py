@@ -30,10 +30,12 @@ def progress_of(
 def _files(
     connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream
 ) -> frozenset[tuple[str, str]]:
+    """The content that each file had when it was last loaded: one that went back to what it was
+    before that is read again."""
     return frozenset(
         connection.execute(
-            "SELECT origin, sha256 FROM lake.ops.file "
-            "WHERE source = ? AND stream = ? AND outcome = 'loaded'",
+            "SELECT origin, arg_max(sha256, batch_id) FROM lake.ops.file "
+            "WHERE source = ? AND stream = ? AND outcome = 'loaded' GROUP BY origin",
             [source.name, stream.name],
         ).fetchall()
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from typing import Protocol
 
 import duckdb
 
@@ -23,13 +24,14 @@ from common.log import log
 from common.log import stage as mark
 from common.settings import Settings
 from connectors.readers import Interval, Pull, read
-from expectations.runner import validate
+from expectations.runner import Finding, validate
 from expectations.suite import columns_named_in, load_rules
 from pipeline import drift
+from pipeline.judging import judgement_of
 from pipeline.progress import progress_of
 from transforms.conform import conform_of
 from transforms.standardise.typed import VERSION, typed
-from warehouse import staging
+from warehouse import quarantine, staging
 from warehouse.catalog import reading, set_up, tidy
 from warehouse.drift import Report, recorded_shape
 from warehouse.load import Account, FileRecord, Reach, load, record_failure
@@ -52,18 +54,11 @@ def sync(
     stopped attempt is recorded in the ledger too, then its error is raised (see common.errors).
     Files that cannot be read are recorded and raised after the good ones loaded.
     """
-    account = Account(
-        source=source.name,
-        stream=stream.name,
-        night=clock.today(settings),
-        strategy=stream.strategy,
-        definition_hash=source.fingerprint,
-        started_at=clock.now(),
-    )
+    account = new_account(settings, source, stream, stream.strategy)
     log.info("sync_started", source=source.name, stream=stream.name)
     pull = None
     try:
-        with _own_errors(f"{source.name}.{stream.name}"):
+        with own_errors(f"{source.name}.{stream.name}"):
             require_open_hours(settings, source)
             pull = Pull(
                 source,
@@ -72,16 +67,29 @@ def sync(
                 settings,
                 progress_of(settings, source, stream, interval),
             )
-            unreadable = _run(pull, account, accept_deletions)
+            supply = FromSource(pull, account)
+            run(settings, source, stream, account, supply, accept_deletions=accept_deletions)
     except MuaraError as error:
-        _log_failure(account, error)
+        log_failure(account, error)
         bounds = _bounds((pull and pull.interval) or interval)
         record_failure(settings, account, error, bounds, _stopped_by(pull, error))
         raise
-    if unreadable:
-        _log_failure(account, unreadable)
-        raise unreadable
+    if supply.unreadable:
+        log_failure(account, supply.unreadable)
+        raise supply.unreadable
     return account
+
+
+def new_account(settings: Settings, source: Source, stream: Stream, strategy: str) -> Account:
+    """A ledger row of tonight, nothing counted yet."""
+    return Account(
+        source=source.name,
+        stream=stream.name,
+        night=clock.today(settings),
+        strategy=strategy,
+        definition_hash=source.fingerprint,
+        started_at=clock.now(),
+    )
 
 
 def require_open_hours(settings: Settings, source: Source) -> None:
@@ -107,7 +115,7 @@ def _stopped_by(pull: Pull | None, error: MuaraError) -> Report:
         return drift.report(connection, pull, stopped=True)
 
 
-def _log_failure(account: Account, error: MuaraError) -> None:
+def log_failure(account: Account, error: MuaraError) -> None:
     log.error(
         "sync_failed",
         source=account.source,
@@ -118,7 +126,7 @@ def _log_failure(account: Account, error: MuaraError) -> None:
 
 
 @contextmanager
-def _own_errors(where: str) -> Iterator[None]:
+def own_errors(where: str) -> Iterator[None]:
     """DuckDB and the disk speak our language, without their texts: those may quote a row."""
     try:
         yield
@@ -136,56 +144,111 @@ def _own_errors(where: str) -> Iterator[None]:
         ) from None
 
 
-def _run(pull: Pull, account: Account, accept_deletions: bool) -> SourceMalformed | None:
-    """Load the batch; returns what to say of files that could not be read."""
-    settings, source, stream = pull.settings, pull.source, pull.stream
+class Supply(Protocol):
+    """Whence the rows of a batch come: from a source, or from the warehouse itself.
+
+    `bring` stages them; afterwards `extracted` is its own count of them and `announced` that of
+    whom it asked. `whole` says whether they are all there is of the stream.
+    """
+
+    extracted: int
+    announced: int | None
+    whole: bool
+
+    def bring(self, area: staging.Staging) -> None: ...
+
+    def judge(self, findings: list[Finding]) -> None: ...
+
+    def files(self) -> list[FileRecord]: ...
+
+    def reach(self) -> Reach: ...
+
+    def drifts(self, connection: duckdb.DuckDBPyConnection) -> Report: ...
+
+
+class FromSource:
+    """What a reader pulls."""
+
+    announced: int | None = None
+    extracted = 0
+    whole = True
+
+    def __init__(self, pull: Pull, account: Account) -> None:
+        self.pull, self.account = pull, account
+        self.unreadable: SourceMalformed | None = None
+
+    def bring(self, area: staging.Staging) -> None:
+        pull = self.pull
+        pull.known_shape = recorded_shape(area.connection, pull.source.name, pull.stream.name)
+        staging.stage(area, ((piece.rows, piece.origin) for piece in read(pull)))
+        self.extracted, self.announced = pull.extracted, pull.announced
+        self.whole = pull.scope == "all"
+
+    def judge(self, findings: list[Finding]) -> None:
+        drift.judge(self.pull, findings)
+        if unreadable := _unreadable_files(self.pull):
+            self.unreadable = unreadable
+            self.account.error_code, self.account.error_message = unreadable.code, str(unreadable)
+
+    def files(self) -> list[FileRecord]:
+        return [
+            FileRecord(file.origin, file.sha256, file.size, file.outcome, file.error)
+            for file in self.pull.files
+        ]
+
+    def reach(self) -> Reach:
+        sums = self.pull.sums
+        return Reach(
+            scope=self.pull.scope,
+            buckets=self.pull.buckets,
+            bits=sums.bits if sums else 0,
+            shape=sums.shape if sums else "",
+            sums=sums.table if sums else None,
+            interval=_bounds(self.pull.interval),
+        )
+
+    def drifts(self, connection: duckdb.DuckDBPyConnection) -> Report:
+        return drift.report(connection, self.pull)
+
+
+def run(
+    settings: Settings,
+    source: Source,
+    stream: Stream,
+    account: Account,
+    supply: Supply,
+    *,
+    accept_deletions: bool = False,
+) -> None:
+    """Stage what the supply brings, judge it and load it; fills the account."""
     rules = load_rules(settings, source)[stream.name]
     where = {"source": source.name, "stream": stream.name}
     with staging.staging(settings, source, stream) as area:
-        pull.known_shape = recorded_shape(area.connection, source.name, stream.name)
+        judged_by = judgement_of(area.connection, source, stream, rules, account.night)
         mark("pulling", **where)
-        staging.stage(area, ((piece.rows, piece.origin) for piece in read(pull)))
-        account.extracted = pull.extracted
+        supply.bring(area)
+        account.extracted = supply.extracted
         mark("pulled", **where)
         staging.judge_duplicates(area)
-        staging.check_arrival(area, pull.extracted, pull.announced)
+        staging.check_arrival(area, supply.extracted, supply.announced)
         staging.give_context(area, account.night)
         staging.type_rows(area, lambda rows: typed(rows, stream), columns_named_in(rules))
         mark("staged", **where)
-        whole = pull.scope == "all"
-        drift.judge(pull, validate(area.connection, rules, where=pull.where, whole=whole))
+        supply.judge(validate(area.connection, rules, where=area.where, whole=supply.whole))
         mark("validated", **where)
-        unreadable = _unreadable_files(pull)
-        if unreadable:
-            account.error_code, account.error_message = unreadable.code, str(unreadable)
         load(
             settings,
             area,
             account,
             typed=lambda rows: typed(rows, stream),
             conform=conform_of(source, stream.name),
-            files=[
-                FileRecord(file.origin, file.sha256, file.size, file.outcome, file.error)
-                for file in pull.files
-            ],
-            reach=_reach(pull),
+            files=supply.files(),
+            reach=supply.reach(),
             accept_deletions=accept_deletions,
-            drifts=drift.report(area.connection, pull),
+            drifts=supply.drifts(area.connection),
+            judged_by=judged_by,
         )
     log.info("sync_loaded", **{k: v for k, v in asdict(account).items() if isinstance(v, int)})
-    return unreadable
-
-
-def _reach(pull: Pull) -> Reach:
-    sums = pull.sums
-    return Reach(
-        scope=pull.scope,
-        buckets=pull.buckets,
-        bits=sums.bits if sums else 0,
-        shape=sums.shape if sums else "",
-        sums=sums.table if sums else None,
-        interval=_bounds(pull.interval),
-    )
 
 
 def _unreadable_files(pull: Pull) -> SourceMalformed | None:
@@ -209,4 +272,5 @@ def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     set_up(settings, sources)
     set_up_views(settings, sources, lambda stream: lambda rows: typed(rows, stream), VERSION)
     load_reference(settings)
+    quarantine.rename_old_state(settings)
     tidy(settings)

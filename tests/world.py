@@ -68,6 +68,11 @@ class Cameras:
                 f"INSERT INTO Monitors VALUES ({', '.join('?' * len(MONITOR))})", rows
             )
 
+    def execute(self, statement: str) -> None:
+        """Run a statement in the legacy database."""
+        with sqlite3.connect(self.database) as connection:
+            connection.execute(statement)
+
     def sync(self, **options) -> Account:
         return sync(self.settings, self.source, self.stream, self.url, **options)
 

@@ -20,6 +20,7 @@ class Attempt:
     source: str
     stream: str
     night: date
+    strategy: str
     outcome: str
     counts: dict[str, int]
     error: str | None
@@ -35,16 +36,21 @@ class Attempt:
 def attempts(
     connection: duckdb.DuckDBPyConnection, *, every: bool = False, after_batch: int = 0
 ) -> list[Attempt]:
-    """The newest attempt per stream, or every one. `fresh_as_of` is the last night it loaded."""
+    """The newest attempt per stream, or every one. `fresh_as_of` is the last night it was synced.
+
+    A replay brings nothing new from a source: among the newest it appears only when it failed.
+    """
     newest = (
         ""
         if every
-        else "QUALIFY row_number() OVER (PARTITION BY source, stream ORDER BY batch_id DESC) = 1"
+        else "AND NOT (strategy = 'replay' AND outcome = 'loaded') "
+        "QUALIFY row_number() OVER (PARTITION BY source, stream ORDER BY batch_id DESC) = 1"
     )
     rows = connection.execute(
         f"""
-        SELECT batch_id, source, stream, night, outcome, {", ".join(COUNTS)}, error_message,
-            committed_at, max(night) FILTER (outcome = 'loaded')
+        SELECT batch_id, source, stream, night, strategy, outcome, {", ".join(COUNTS)},
+            error_message, committed_at,
+            max(night) FILTER (outcome = 'loaded' AND strategy <> 'replay')
                 OVER (PARTITION BY source, stream ORDER BY batch_id)
         FROM lake.ops.ledger WHERE batch_id > {after_batch}
         {newest} ORDER BY batch_id
@@ -54,12 +60,12 @@ def attempts(
 
 
 def _attempt(row: tuple[Any, ...]) -> Attempt:
-    head, counts, tail = row[:5], row[5 : 5 + len(COUNTS)], row[5 + len(COUNTS) :]
-    batch_id, source, stream, night, outcome = head
+    head, counts, tail = row[:6], row[6 : 6 + len(COUNTS)], row[6 + len(COUNTS) :]
+    batch_id, source, stream, night, strategy, outcome = head
     error, committed_at, fresh_as_of = tail
     return Attempt(
-        batch_id, source, stream, night, outcome, dict(zip(COUNTS, counts, strict=True)), error,
-        committed_at, fresh_as_of,
+        batch_id, source, stream, night, strategy, outcome, dict(zip(COUNTS, counts, strict=True)),
+        error, committed_at, fresh_as_of,
     )  # fmt: skip
 
 

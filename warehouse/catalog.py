@@ -10,13 +10,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import duckdb
 
 from common.definition import Source
 from common.errors import WarehouseBusy, WarehouseFault
+from common.extensions import load, may_skip_signatures
 from common.settings import Settings
 from warehouse.tables import LANDING_COLUMNS, landing_ddl, landing_name, tables
 
@@ -39,14 +39,12 @@ def open_duckdb(
             "memory_limit": settings.memory_limit,
             "threads": settings.threads,
             "autoinstall_known_extensions": False,
-            # Their hashes were checked when they were installed; checking the signatures of 90 MB
-            # again would cost 0.4 s at every connection.
-            "allow_unsigned_extensions": all(map(_packaged, EXTENSIONS)),
+            "allow_unsigned_extensions": may_skip_signatures(*EXTENSIONS),
             "temp_directory": str(spill or settings.home / "spill"),
         },
     )
     for name in EXTENSIONS:
-        _load(connection, name)
+        load(connection, name)
     connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
     # No table of ours has an order of its own; what leaves is sorted where it is written.
     connection.execute("SET preserve_insertion_order = false")
@@ -68,21 +66,6 @@ CREATE OR REPLACE TEMP MACRO row_hash(text) AS
 CREATE OR REPLACE TEMP MACRO record_id(source, stream, key) AS
     CASE WHEN key IS NULL THEN NULL ELSE keyed(source || '.' || stream || ':' || key) END;
 """
-
-
-def _load(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    """From its PyPI package, for closed networks; else DuckDB's own installer."""
-    if packaged := _packaged(name):
-        connection.execute(f"LOAD '{packaged}'")
-    else:
-        connection.execute(f"INSTALL {name}; LOAD {name}")
-
-
-@cache
-def _packaged(name: str) -> Path | None:
-    packages = Path(duckdb.__file__).parent.parent
-    pattern = f"duckdb_extension_{name}/extensions/*/{name}.duckdb_extension"
-    return next(iter(packages.glob(pattern)), None)
 
 
 def attach(

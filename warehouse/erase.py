@@ -148,6 +148,7 @@ def _own_rows(source: Source, stream: Stream) -> list[tuple[str, str]]:
     return [
         (landing_name(source, stream), "_record_id = ?"),
         ("quarantine.row", "source_record_id = ?"),
+        ("quarantine.waiver", "source_record_id = ?"),
         *((name, "source_record_id = ?") for name in identities),
     ]
 

@@ -17,10 +17,11 @@ from common import clock
 from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
-from warehouse import drift, finding
+from warehouse import drift, finding, judgement, quarantine
 from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.judgement import Judgement
 from warehouse.merge import Conform, Typed, apply_batch
-from warehouse.staging import Staging
+from warehouse.staging import SUPERSEDED, Staging
 from warehouse.tables import LANDING_COLUMNS, tables
 
 NAMED_AT_MOST = 20
@@ -62,9 +63,9 @@ class Reach:
     """Of which records of the stream absence means deletion, and how far the source is covered.
 
     `scope`: `all`, those of the `files` read, those in `buckets` (key hashes of `bits` leading
-    bits), or `none`. `interval`: (low, high) of a cursor. `sums`: bucket, rows, sum (Arrow) as the
-    source gave them, for `shape`; with scope `all` they replace what was known, else only that of
-    `buckets`.
+    bits), or `none`; none as well when the rows are the warehouse's `own` (a replay).
+    `interval`: (low, high) of a cursor. `sums`: bucket, rows, sum (Arrow) as the source gave them,
+    for `shape`; with scope `all` they replace what was known, else only that of `buckets`.
     """
 
     scope: str = "all"
@@ -86,23 +87,33 @@ class FileRecord:
     error: str | None
 
 
-def give_verdicts(area: Staging) -> None:
+def give_verdicts(area: Staging, night: date) -> None:
     """Make `verdict`: per staged row its home-to-be (`excluded`, `quarantined` or `sound`), the
-    critical rules it broke and its flags."""
+    critical rules it broke, its flags, and whether it is sound only because people `waived` what it
+    broke; then those rules are among its flags."""
     area.connection.execute(
         """
         CREATE TABLE judged AS
         SELECT _row,
             coalesce(list_sort(list(DISTINCT rule) FILTER (severity = 'critical')), []) AS rules,
             coalesce(list_sort(list(DISTINCT rule) FILTER (severity = 'warning')), []) AS flags
-        FROM broken GROUP BY _row;
+        FROM broken GROUP BY _row
+        """
+    )
+    quarantine.find_waived(area, night)
+    area.connection.execute(
+        f"""
+        UPDATE judged SET rules = [],
+            flags = list_sort(list_concat(flags, rules, ['{quarantine.WAIVED}']))
+        WHERE _row IN (FROM let_pass);
         CREATE VIEW verdict AS
-        SELECT staged._row, _record_id, _row_hash, _excluded, _origin,
+        SELECT staged._row, _record_id, _row_hash, _excluded, _origin, _entry,
             coalesce(rules, []) AS rules, coalesce(flags, []) AS flags,
+            list_contains(coalesce(flags, []), '{quarantine.WAIVED}') AS waived,
             CASE WHEN _excluded IS NOT NULL THEN 'excluded'
                  WHEN len(coalesce(rules, [])) > 0 THEN 'quarantined'
                  ELSE 'sound' END AS home
-        FROM staged LEFT JOIN judged USING (_row)
+        FROM staged LEFT JOIN judged USING (_row) LEFT JOIN past USING (_row)
         """
     )
 
@@ -118,10 +129,12 @@ def load(
     reach: Reach = Reach(),
     accept_deletions: bool = False,
     drifts: drift.Report = drift.Report(),
+    judged_by: Judgement,
 ) -> Account:
     """Write the batch. Raises TooManyDeletions or Imbalance, and then nothing of it is visible."""
-    give_verdicts(area)
+    give_verdicts(area, account.night)
     with writer_lock(settings):
+        _supersede(area)
         _concern(area, reach)
         _difference(area, reach)
         if not accept_deletions:
@@ -139,6 +152,8 @@ def load(
             _write_sums(area.connection, account, reach)
             write_interval(area.connection, account, reach.interval)
             drift.write(area.connection, account, drifts)
+            if reach.scope in ("all", "own") or _is_first(area.connection, account):
+                judgement.write(area.connection, account, judged_by)
             write_account(area.connection, account)
             mark("balanced", source=account.source, stream=account.stream)
     mark("committed", source=account.source, stream=account.stream, batch=account.batch_id)
@@ -178,6 +193,35 @@ def key_bucket(key: Sequence[str], bits: int) -> str:
     """SQL: the leading bits of the MD5 of a key's text, as every source's database computes it."""
     text = " || '|' || ".join(key)
     return f"(CAST('0x' || left(md5(coalesce({text}, '')), 8) AS BIGINT) >> {32 - bits})"
+
+
+def _is_first(connection: duckdb.DuckDBPyConnection, account: Account) -> bool:
+    """Nothing of the stream loaded before, so whatever there is of it is in this batch."""
+    return not _scalar(
+        connection,
+        "SELECT count(*) FROM lake.ops.ledger WHERE outcome = 'loaded' "
+        f"AND source = '{account.source}' AND stream = '{account.stream}'",
+    )
+
+
+def _supersede(area: Staging) -> None:
+    """Of replayed rows, leave out those that are no longer the newest of their record: another
+    batch landed, closed or erased it since they were read. Hold the writer's lock."""
+    if not area.connection.execute("FROM past LIMIT 1").fetchone():
+        return
+    area.connection.execute(
+        f"""
+        UPDATE staged SET _excluded = '{SUPERSEDED}' WHERE _excluded IS NULL AND _row IN (
+            SELECT past._row FROM past JOIN staged USING (_row) LEFT JOIN (
+                SELECT _record_id, max(_batch_id) AS _batch_id FROM {area.landing}
+                GROUP BY _record_id) AS newest USING (_record_id)
+            WHERE CASE WHEN _entry IS NULL THEN newest._batch_id IS DISTINCT FROM _known
+                ELSE newest._batch_id > _known OR _entry NOT IN (
+                    SELECT quarantine_id FROM lake.quarantine.row
+                    WHERE source = '{area.source.name}' AND stream = '{area.stream.name}'
+                        AND state = 'open') END)
+        """
+    )
 
 
 def _concern(area: Staging, reach: Reach) -> None:
@@ -242,6 +286,7 @@ def _difference(area: Staging, reach: Reach) -> None:
         "buckets": "TRUE",
         "files": "state._origin IN (SELECT DISTINCT _origin FROM verdict)",
         "none": "FALSE",
+        "own": "FALSE",
     }[reach.scope]
     connection.execute(
         f"""
@@ -299,65 +344,23 @@ def _write_landing(area: Staging, account: Account) -> None:
         f"""
         INSERT INTO {area.landing} ({named})
         SELECT {account.batch_id}, change._record_id, change._op, change._row_hash, change._flags,
-            change._row, change._origin, {columns}
-        FROM change LEFT JOIN raw
+            coalesce(past._place, change._row), change._origin, {columns}
+        FROM change LEFT JOIN past ON past._row = change._row LEFT JOIN raw
             ON raw._row = CASE WHEN change._op IN ('insert', 'update') THEN change._row END
         """
     )
 
 
 def _write_quarantine(area: Staging, account: Account, reach: Reach) -> None:
-    """Open an entry for every newly broken row; close those that no longer come so."""
-    connection = area.connection
-    here = f"source = '{account.source}' AND stream = '{account.stream}' AND state = 'open'"
-    connection.execute(
-        f"""
-        CREATE TEMP TABLE open_entry AS
-        SELECT quarantine_id, source_record_id AS _record_id, row_hash AS _row_hash, rules, origin,
-            row_as_sent
-        FROM lake.quarantine.row WHERE {here}
-        """
-    )
-    still = (
-        "SELECT quarantine_id FROM open_entry JOIN verdict USING (_record_id, _row_hash, rules) "
-        "WHERE verdict.home = 'quarantined'"
-    )
     sent_key = [f"json_extract_string(row_as_sent, '$.{part}')" for part in area.stream.key]
-    came = "_record_id IN (SELECT _record_id FROM verdict)"
-    scope = {
+    absent = {
         "all": "TRUE",
-        "buckets": f"({came} OR {key_bucket(sent_key, reach.bits)} IN (FROM asked))",
-        "files": f"({came} OR origin IN (SELECT DISTINCT _origin FROM verdict))",
-        "none": came,
+        "buckets": f"{key_bucket(sent_key, reach.bits)} IN (FROM asked)",
+        "files": "origin IN (SELECT DISTINCT _origin FROM verdict)",
+        "none": "FALSE",
+        "own": "FALSE",
     }[reach.scope]
-    if _scalar(
-        connection,
-        f"SELECT count(*) FROM open_entry WHERE quarantine_id NOT IN ({still}) AND {scope}",
-    ):
-        connection.execute(
-            f"""
-            UPDATE lake.quarantine.row
-            SET state = 'gone_from_source', closed_batch_id = {account.batch_id},
-                closed_night = DATE '{account.night}'
-            WHERE {here} AND quarantine_id IN (
-                SELECT quarantine_id FROM open_entry
-                WHERE quarantine_id NOT IN ({still}) AND {scope})
-            """
-        )
-    as_sent = ", ".join(f'"{name}" := raw."{name}"' for name in area.stream.names)
-    connection.execute(
-        f"""
-        INSERT INTO lake.quarantine.row
-        SELECT gen_random_uuid(), '{account.source}', '{account.stream}', verdict._record_id,
-            verdict._row_hash, verdict.rules, raw._origin, raw._row,
-            CAST(to_json(struct_pack({as_sent})) AS VARCHAR),
-            {account.batch_id}, DATE '{account.night}', NULL, NULL, 'open'
-        FROM verdict JOIN raw USING (_row)
-        WHERE verdict.home = 'quarantined' AND NOT EXISTS (
-            SELECT 1 FROM open_entry WHERE open_entry._record_id = verdict._record_id
-                AND open_entry._row_hash = verdict._row_hash AND open_entry.rules = verdict.rules)
-        """
-    )
+    quarantine.close_and_open(area, account.batch_id, account.night, absent=absent)
 
 
 def _write_core(area: Staging, account: Account, typed: Typed, conform: Conform) -> None:

@@ -2,8 +2,9 @@
 
 Rows as read go to one Parquet file, seen through the view `raw`; `typed`, values by declaration as
 far as rules need them, is a file too. What follows from them is narrow and stays in memory (or
-spills): `staged` (surrogates, and which rows are duplicates), `broken` (row × rule), `verdict`
-(row → its home). The lake is attached for reading; only `warehouse.load` writes to it.
+spills): `past` (of a replay: whence each row came), `staged` (surrogates, and which rows are
+duplicates), `broken` (row × rule), `verdict` (row → its home). The lake is attached for reading;
+only `warehouse.load` writes to it.
 """
 
 import fcntl
@@ -28,6 +29,7 @@ from warehouse.erase import forgotten
 from warehouse.tables import landing_name
 
 EXACT_DUPLICATE = "exact_duplicate"
+SUPERSEDED = "superseded"
 ERASED = "erased_on_request"
 LOCK = "in-use"
 AS_PARQUET = "(FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 30720)"
@@ -107,23 +109,14 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
             raise
 
     ours = ", ".join(f'"{name}" AS "{column.name}"' for name, column in area.stream.columns.items())
-    values = ", ".join(
-        f'{value} AS "{name}"'
-        for name, value in forgotten(area.connection, area.stream.names).items()
-    )
-    # Unit and record separator: no value of an office's table contains them.
-    text = ", ".join(f'coalesce("{name}", chr(30))' for name in sorted(area.stream.names))
-    key = " || '|' || ".join(f'"{name}"' for name in area.stream.key)
     area.connection.register("pieces", pa.RecordBatchReader.from_batches(schema, batches()))
     try:
         area.connection.execute(
             f"""
             COPY (
                 WITH renamed AS (SELECT _row, _origin, {ours} FROM pieces),
-                kept AS (SELECT _row, _origin, {values} FROM renamed)
-                SELECT *, row_hash(concat_ws(chr(31), {text})) AS _row_hash,
-                    record_id('{area.source.name}', '{area.stream.name}', {key}) AS _key_id
-                FROM kept
+                kept AS (SELECT _row, _origin, {_remembered(area)} FROM renamed)
+                SELECT *, {_row_hash(area)} AS _row_hash, {_key_id(area)} AS _key_id FROM kept
             ) TO '{area.file("raw")}' {AS_PARQUET}
             """
         )
@@ -133,7 +126,84 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
         raise
     finally:
         area.connection.unregister("pieces")
-    area.connection.execute(f"CREATE VIEW raw AS FROM read_parquet('{area.file('raw')}')")
+    area.connection.execute(
+        f"CREATE VIEW raw AS FROM read_parquet('{area.file('raw')}');"
+        "CREATE TABLE past (_row BIGINT, _entry UUID, _place BIGINT, _known BIGINT, _newer BOOLEAN)"
+    )
+
+
+def _remembered(area: Staging) -> str:
+    """SQL: our columns, emptied where they mention an erased person."""
+    values = forgotten(area.connection, area.stream.names)
+    return ", ".join(f'{value} AS "{name}"' for name, value in values.items())
+
+
+def _row_hash(area: Staging) -> str:
+    # Unit and record separator: no value of an office's table contains them.
+    text = ", ".join(f'coalesce("{name}", chr(30))' for name in sorted(area.stream.names))
+    return f"row_hash(concat_ws(chr(31), {text}))"
+
+
+def _key_id(area: Staging) -> str:
+    key = " || '|' || ".join(f'"{name}"' for name in area.stream.key)
+    return f"record_id('{area.source.name}', '{area.stream.name}', {key})"
+
+
+def stage_own(area: Staging) -> int:
+    """Like `stage`, but the rows are the warehouse's own: open entries of quarantine, and the
+    newest sound version of every record that the source still has. Returns how many were read.
+
+    Both keep the hash and the origin under which they first came. An entry is read by the names of
+    its columns; one that the definition gained since is empty. A landed row is read only while it
+    is whole: one that landed before the definition gained a column lacks what the source may well
+    have sent, so it keeps its verdict until it comes again.
+
+    `past` tells of each row its entry (if any), its place in its batch or file, the batch that
+    brought it, and whether a newer one of the same record is among the rows.
+    """
+    names = ", ".join(f'"{name}"' for name in area.stream.names)
+    sent = ", ".join(
+        f"json_extract_string(row_as_sent, '$.{name}') AS \"{name}\"" for name in area.stream.names
+    )
+    (count,) = area.connection.execute(
+        f"""
+        COPY (
+            WITH own AS (
+                SELECT quarantine_id AS _entry, NULL AS _landed_id, first_batch_id AS _known,
+                    row_number AS _place, origin AS _origin, row_hash AS _sent_hash, {sent}
+                FROM lake.quarantine.row
+                WHERE source = '{area.source.name}' AND stream = '{area.stream.name}'
+                    AND state = 'open'
+                UNION ALL
+                SELECT NULL, _record_id, _batch_id, _row, _origin, _row_hash, {names}
+                FROM {area.landing} SEMI JOIN (
+                    SELECT _record_id, max(_batch_id) AS _batch_id FROM {area.landing}
+                    GROUP BY _record_id) AS newest USING (_record_id, _batch_id)
+                WHERE _op IN ('insert', 'update')),
+            kept AS (
+                SELECT _entry, _landed_id, _known, _place, _origin, _sent_hash, {_remembered(area)}
+                FROM own),
+            keyed AS (
+                SELECT *, {_key_id(area)} AS _key_id, {_row_hash(area)} AS _row_hash FROM kept)
+            SELECT row_number() OVER () AS _row, _origin, {names}, _sent_hash AS _row_hash,
+                _key_id, _entry, _place, _known
+            FROM keyed WHERE _landed_id IS NULL
+                OR (_landed_id = _key_id AND _sent_hash = _row_hash)
+        ) TO '{area.file("raw")}' {AS_PARQUET}
+        """
+    ).fetchone() or (0,)
+    area.connection.execute(
+        f"""
+        CREATE VIEW raw AS FROM read_parquet('{area.file("raw")}');
+        CREATE TABLE past AS
+        WITH record AS (
+            SELECT coalesce(_key_id, _row_hash) AS _record_id, max(_known) AS _newest FROM raw
+            GROUP BY 1 HAVING count(*) > 1)
+        SELECT _row, _entry, _place, _known, coalesce(_known < _newest, false) AS _newer
+        FROM raw LEFT JOIN record ON record._record_id = coalesce(raw._key_id, raw._row_hash)
+        """
+    )
+    return int(count)
 
 
 def judge_duplicates(area: Staging) -> None:
@@ -145,13 +215,15 @@ def judge_duplicates(area: Staging) -> None:
     area.connection.execute(
         f"""
         CREATE TABLE staged AS
-        WITH first_copy AS (
-            SELECT _row_hash, min(_row) AS _first FROM raw GROUP BY _row_hash
-            HAVING count(*) > 1),
+        WITH older AS (SELECT _row FROM past WHERE _newer),
+        first_copy AS (
+            SELECT _row_hash, min(_row) AS _first FROM raw ANTI JOIN older USING (_row)
+            GROUP BY _row_hash HAVING count(*) > 1),
         excluded AS (
             SELECT _row, _origin, _row_hash, coalesce(_key_id, _row_hash) AS _record_id,
                 CASE WHEN _key_id IN (SELECT source_record_id FROM lake.ops.erasure)
                          THEN '{ERASED}'
+                     WHEN _row IN (FROM older) THEN '{SUPERSEDED}'
                      WHEN _row > _first THEN '{EXACT_DUPLICATE}' END AS _excluded
             FROM raw LEFT JOIN first_copy USING (_row_hash)),
         shared AS (

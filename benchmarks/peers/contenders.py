@@ -198,11 +198,11 @@ def ours_of(it: Contender, url: str, folder: Path) -> Command:
     name = it.name.replace("ours-", "bench_")
     return Command(
         [sys.executable, "-m", "muara", "sync", name, "penduduk", "--json"],
-        {"AIRFLOW_CONN_BENCH": url, **_home(folder)},
+        {"AIRFLOW_CONN_BENCH": url, **home_of(folder)},
     )
 
 
-def _home(folder: Path) -> dict[str, str]:
+def home_of(folder: Path) -> dict[str, str]:
     return {
         "PYTHONPATH": str(ROOT),
         "MUARA_HOME": str(folder),
@@ -234,7 +234,7 @@ def _check_ours(it: Contender, folder: Path) -> list[str]:
         "USING (_record_id, _batch_id) WHERE _op <> 'delete')"
     )
     words = [sys.executable, "-m", "muara", "sql", CHECKSUM.format(table=now), "--json"]
-    _, output = measure(Command(words, _home(folder)), folder)
+    _, output = measure(Command(words, home_of(folder)), folder)
     return as_checksum(tuple(json.loads(output)[0].values()))
 
 

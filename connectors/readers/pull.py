@@ -80,7 +80,8 @@ class Pull:
     """One reading of a stream: iterate `readers.read(pull)` once, then ask what was read.
 
     `extracted` is the reader's own count; `announced` is the source's count of the same rows in the
-    same snapshot, where it can give one. `scope` says of which records absence means deletion:
+    same snapshot, where it can give one; `present` how many rows there are, read or not, where only
+    those that differ were. `scope` says of which records absence means deletion:
     `all` of the stream, those of the `files` read, those in `buckets`, or `none`. `known_shape` is
     the source's shape as last recorded, `shape` as it was found, `drifts` what differs.
     """
@@ -92,6 +93,7 @@ class Pull:
     progress: Progress = field(default_factory=Progress)
     extracted: int = 0
     announced: int | None = None
+    present: int | None = None
     files: list[FileOutcome] = field(default_factory=list)
     scope: Literal["all", "files", "buckets", "none"] = "all"
     interval: Interval | None = None

@@ -11,7 +11,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from common.errors import MuaraError
-from muara.cli import asking, city, definitions, expectations, gaps, giving, loading, person
+from muara.cli import (
+    asking,
+    city,
+    comparing,
+    definitions,
+    expectations,
+    gaps,
+    giving,
+    loading,
+    person,
+    quarantine,
+)
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="One warehouse out of a city's scattered agency systems.")  # fmt: skip
@@ -25,6 +36,8 @@ for command in (
     gaps.gaps,
     gaps.repair,
     gaps.backfill,
+    quarantine.replay,
+    comparing.reconcile,
     asking.sql,
     giving.publish,
     giving.extract,
@@ -33,6 +46,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(expectations.expectations_app, name="expectations")
+app.add_typer(quarantine.quarantine_app, name="quarantine")
 app.add_typer(city.city_app, name="city")
 app.add_typer(person.person_app, name="person")
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from common.errors import DefinitionError
 from common.settings import Settings
-from muara.cli.shared import Json, answer, city_services, console, read_settings
+from muara.cli.shared import Json, answer, city_services, console, counted, read_settings
 
 
 def status(
@@ -23,7 +23,12 @@ def status(
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
         drifts = _open_drifts(connection)
-    data = [{**vars(row), "drifts": drifts.get((row.source, row.stream), [])} for row in rows]
+        alarms = _unreconciled(connection)
+    data = [
+        {**vars(row), "drifts": drifts.get((row.source, row.stream), []),
+         "unreconciled": alarms.get((row.source, row.stream), {})}
+        for row in rows
+    ]  # fmt: skip
     answer(as_json, data, lambda: show_status(settings, every=every))
 
 
@@ -39,6 +44,17 @@ def _open_drifts(connection: Any) -> dict[tuple[str, str], list[str]]:
     return found
 
 
+def _unreconciled(connection: Any) -> dict[tuple[str, str], dict[str, int]]:
+    """(source, stream) → what its last reconciliation left unexplained, where it did."""
+    from warehouse.reconcile import newest
+
+    return {
+        (one.source, one.stream): one.unexplained_kinds
+        for one in newest(connection)
+        if one.unexplained
+    }
+
+
 def show_status(settings: Settings, *, every: bool = False, source: str | None = None) -> None:
     from warehouse.account import COUNTS, attempts
     from warehouse.catalog import reading
@@ -46,6 +62,7 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
     with reading(settings) as connection:
         rows = attempts(connection, every=every)
         drifts = _open_drifts(connection)
+        alarms = _unreconciled(connection)
     table = Table(box=None, pad_edge=False)
     for name in ("batch", "night", "stream", "outcome"):
         table.add_column(name, no_wrap=True)
@@ -70,6 +87,11 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
             stream = f"[yellow]{name}.{stream_name}[/]"
             console.print(f"{stream} drifted: {escape(', '.join(told))}. Next: "
                           f"`muara check {name} --propose`", highlight=False)  # fmt: skip
+    for (name, stream_name), kinds in alarms.items():
+        if not source or name == source:
+            stream = f"[red]{name}.{stream_name}[/]"
+            console.print(f"{stream} is not as its source: {counted(kinds)}. Next: "
+                          f"`muara reconcile {name} {stream_name}`", highlight=False)  # fmt: skip
 
 
 def sql(

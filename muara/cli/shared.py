@@ -69,6 +69,11 @@ def progress(as_json: bool) -> Iterator[None]:
         yield
 
 
+def counted(counts: dict[str, int]) -> str:
+    """`3 changed_since, 1 new_since`."""
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
 def chosen_sources(settings: Settings, source: str | None) -> dict[str, Source]:
     """Name → definition of one source, or of all when none is named."""
     return {source: load_source(settings, source)} if source else load_sources(settings)

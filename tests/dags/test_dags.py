@@ -32,7 +32,8 @@ def bag():
 
 def test_every_definition_is_a_dag_and_nothing_else_is(bag):
     others = {"prepare_night", "publish", "deliver_extracts", "review_drift"}
-    assert set(bag.dags) == {f"sync_{name}" for name in SOURCES} | others
+    of_sources = {f"{what}_{name}" for what in ("sync", "reconcile") for name in SOURCES}
+    assert set(bag.dags) == of_sources | others
 
 
 def test_a_new_source_needs_no_edit(tmp_path, monkeypatch):
@@ -57,7 +58,7 @@ print(json.dumps([seconds, [name for name in {HEAVY} if name in sys.modules]]))
     seconds, heavy = json.loads(answer.stdout.splitlines()[-1])
     assert heavy == []
     assert set(seconds) == {
-        "sources.py", "prepare.py", "publish.py", "deliver.py", "review_drift.py",
+        "sources.py", "prepare.py", "publish.py", "deliver.py", "review_drift.py", "reconcile.py",
     }  # fmt: skip
     assert max(seconds.values()) < 3
 
@@ -74,7 +75,7 @@ def test_source_dag(bag, source):
     assert source.contact.email in dag.doc_md
 
     names = [stream.name for stream in source.streams]
-    assert set(dag.task_ids) == {*names, "settled"}
+    assert set(dag.task_ids) == {*names, "judge_again", "settled"}
     for before, name in zip([None, *names], names, strict=False):
         stream = dag.task_dict[name]
         assert stream.upstream_task_ids == ({before} if before else set())
@@ -85,9 +86,16 @@ def test_source_dag(bag, source):
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_what_is_held_is_judged_again_after_every_stream_whatever_became_of_them(bag, source):
+    judged = bag.dags[f"sync_{source.name}"].task_dict["judge_again"]
+    assert judged.upstream_task_ids == {source.streams[-1].name}
+    assert judged.trigger_rule == TriggerRule.ALL_DONE
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 def test_source_settles_only_when_every_stream_did(bag, source):
     settled = bag.dags[f"sync_{source.name}"].task_dict["settled"]
-    assert settled.upstream_task_ids == {stream.name for stream in source.streams}
+    assert settled.upstream_task_ids == {*(one.name for one in source.streams), "judge_again"}
     assert settled.trigger_rule == TriggerRule.ALL_SUCCESS
     assert [asset.name for asset in settled.outlets] == [source.name]
     assert settled.downstream_task_ids == set()

@@ -44,8 +44,10 @@ def test_streams_after_a_failed_one_ran(after):
     )
     assert tries == [
         ("family", "failed", 1),
+        ("judge_again", "success", 1),
         ("resident", "failed", 1),
         ("settled", "upstream_failed", 0),
+        ("judge_again", "success", 1),
         ("request", "failed", 2),
         ("settled", "upstream_failed", 0),
     ]

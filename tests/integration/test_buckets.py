@@ -54,7 +54,7 @@ def of(tmp_path, url, progress=None):
 
 
 def test_a_bucket_is_the_same_number_everywhere(url, tmp_path):
-    with sql._session(of(tmp_path, url)) as table:
+    with sql.session(of(tmp_path, url)) as table:
         bucket = table.dialect.bucket(table.dialect.key_text(table.key))
         batches = table.route.fetch({**table.texts, "bucket": text_of(table, bucket)}, table.name)
         rows = [row for batch in batches for row in batch.to_pylist()]
@@ -77,7 +77,7 @@ def test_sums_are_the_sums_of_the_rows_hashes(url, tmp_path):
     pull = of(tmp_path, url)
     assert len(list(read(pull))) > 0
     assert pull.sums.bits == bits_for(59 * len(KEYS))
-    with sql._session(pull) as table:
+    with sql.session(pull) as table:
         bucket = table.dialect.bucket(table.dialect.key_text(table.key))
         row_hash = table.dialect.row_hash(table.dialect.joined(table.columns))
         batches = table.route.fetch(

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from common.definition import Window
 from common.errors import SourceDenied, SourceResting
 from connectors.readers import sql
-from connectors.readers.sql.routes import PostgresCopy, Route
+from connectors.readers.sql.routes import PostgresScanner, Route
 from tests import servers
 from tests.tables import pull_of, rows_of, source_of
 from tests.world import Cameras, monitor
@@ -72,7 +72,7 @@ def _fill(url):
 
 @pytest.mark.parametrize("url", ["postgresql", "mysql"], indirect=True)
 def test_a_guest_cannot_write(url, tmp_path):
-    with sql._session(pull_of(url, source_of("t", {"id": {}}), tmp_path)) as table:
+    with sql.session(pull_of(url, source_of("t", {"id": {}}), tmp_path)) as table:
         with pytest.raises(sa.exc.DBAPIError, match=r"(?i)read.only"):
             table.connection.exec_driver_sql("DELETE FROM t")
 
@@ -80,7 +80,7 @@ def test_a_guest_cannot_write(url, tmp_path):
 @pytest.mark.parametrize(
     ("raise_server", "options", "route"),
     [
-        (servers.postgres, "sslmode=verify-full&sslrootcert={}", PostgresCopy),
+        (servers.postgres, "sslmode=verify-full&sslrootcert={}", PostgresScanner),
         (servers.mariadb, "ssl_ca={}", Route),
     ],
 )
@@ -92,7 +92,7 @@ def test_tls(raise_server, options, route, tmp_path):
         sealed = f"{url}?{options.format(server.folder / 'certificate')}"
         pull = pull_of(sealed, source_of("t", {"id": {}}), tmp_path)
         assert rows_of(pull) == [("1",), ("2",)]
-        with sql._session(pull) as table:
+        with sql.session(pull) as table:
             assert type(table.route) is route
             assert _is_encrypted(table.connection)
         other = tmp_path / "other"

@@ -8,7 +8,7 @@ import pytest
 
 from common.errors import DefinitionError
 from pipeline import leave
-from warehouse.catalog import lake_folder, reading
+from warehouse.catalog import attach, lake_folder, open_duckdb, reading
 from warehouse.erase import erase
 
 # First and last in every sort order of names, so that they stand in the catalog's statistics.
@@ -45,6 +45,8 @@ def test_an_erased_person_is_gone_and_last_month_still_answers(first_night, tmp_
             "WHERE nik = ? AND valid_to IS NULL",
             [nik],
         ).fetchall()
+    people_waived(town, record)
+    assert waivers(town) == 1
     original = town.home / "originals" / "brojol" / "aa" / "planted"
     original.parent.mkdir(parents=True)
     original.write_text(f"no_surat;nama_ibu;nik_ibu\nRS/1;{NAME};{nik}\n")
@@ -57,17 +59,40 @@ def test_an_erased_person_is_gone_and_last_month_still_answers(first_night, tmp_
     leave.publish(town.settings)
     leave.deliver(town.settings)
     assert_gone(town, nik)
+    assert waivers(town) == 0
     assert residents(town, last_month) == counted
     assert residents(town, town.settings.today) == counted - 1
 
     town.settings.today += timedelta(days=1)
+    with sqlite3.connect(registry) as connection:
+        connection.execute(
+            "UPDATE biodata_wni SET nama_lgkp = nama_lgkp || ' LAGI' WHERE nik = ?", [nik]
+        )
     assert town.night() == []
     assert_gone(town, nik)
     with reading(town.settings) as connection:
         assert connection.execute(
             "SELECT excluded_reasons['erased_on_request'] FROM lake.ops.ledger "
-            "WHERE stream = 'resident' ORDER BY batch_id DESC LIMIT 1"
+            "WHERE stream = 'resident' AND strategy <> 'replay' ORDER BY batch_id DESC LIMIT 1"
         ).fetchall() == [(sent,)]
+
+
+def people_waived(town, record):
+    connection = open_duckdb(town.settings)
+    attach(connection, town.settings)
+    connection.execute(
+        "INSERT INTO lake.quarantine.waiver SELECT gen_random_uuid(), gen_random_uuid(), "
+        "'civil_registry', 'resident', ?, gen_random_uuid(), ['nik_malformed'], '-', '-', ?, ?, "
+        "NULL",
+        [record, *[town.settings.today] * 2],
+    )
+    connection.close()
+
+
+def waivers(town):
+    with reading(town.settings) as connection:
+        query = "SELECT count(*) FROM lake.quarantine.waiver"
+        return connection.execute(query).fetchall()[0][0]
 
 
 def without_mothers(source):

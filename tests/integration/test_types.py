@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from connectors.readers import sql
-from connectors.readers.sql.routes import Connectorx, PostgresCopy, Route
+from connectors.readers.sql.routes import Connectorx, PostgresScanner, Route
 from tests.tables import pull_of, rows_of, source_of
 
 MEGABYTE = "😀é" * 180_000
@@ -148,7 +148,7 @@ def test_sqlite(tmp_path):
 
 
 def test_the_fast_routes_are_taken(postgres_server, mariadb_server):
-    for server, kind in ((postgres_server, PostgresCopy), (mariadb_server, Connectorx)):
+    for server, kind in ((postgres_server, PostgresScanner), (mariadb_server, Connectorx)):
         engine = sa.create_engine(server.url(server.maintenance_database))
         with engine.connect() as connection:
             assert type(sql.route_of(connection, sql.dialect_of(connection.dialect), 10)) is kind

@@ -59,7 +59,7 @@ def test_a_row_that_turns_bad_is_held_and_leaves_quarantine_when_it_goes(cameras
     cameras.next_night()
     cameras.hold(*many(2))
     assert counts(cameras.sync())["deleted"] == 1
-    assert cameras.rows("SELECT state FROM lake.quarantine.row") == [("gone_from_source",)]
+    assert cameras.rows("SELECT state FROM lake.quarantine.row") == [("withdrawn",)]
 
 
 def test_the_kill_switch_keeps_the_old_sums(cameras):

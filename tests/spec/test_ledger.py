@@ -41,7 +41,7 @@ def test_changed_since_sees_changes(cameras):
     cameras.sync()
     assert tables_changed_since(cameras, before) == {
         "landing.cctv__monitor", "core.camera", "ops.core_ledger", "ops.ledger",
-        "ops.source_column",
+        "ops.judgement", "ops.source_column",
     }  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def test_a_sound_row_that_turns_bad_is_held_not_deleted(cameras):
     cameras.hold(*many())
     assert counts(cameras.sync()) == {"extracted": 40, "updated": 1, "unchanged": 39}
     assert cameras.core()[0] == (1, "Simpang", [])
-    assert cameras.rows(entries) == [(["function_unknown"], "gone_from_source")]
+    assert cameras.rows(entries) == [(["function_unknown"], "fixed_at_source")]
     assert cameras.rebuild_differences() == {}
 
 

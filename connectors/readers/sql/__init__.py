@@ -1,7 +1,7 @@
 """Any database SQLAlchemy speaks: one read-only, snapshot-consistent pass in bounded batches."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,7 +38,7 @@ def read(pull: Pull) -> Iterator[Piece]:
     Raises SourceUnavailable, SourceDenied, SourceShapeChanged or SourceMalformed; the database's
     own message stays out of ours, for it may quote a row or a password.
     """
-    with _session(pull) as table:
+    with session(pull) as table:
         condition: str | None
         match pull.stream.strategy:
             case "cursor":
@@ -56,7 +56,7 @@ def count(pull: Pull, stretches: Sequence[Interval]) -> list[int]:
 
     Raises as `read` does.
     """
-    with _session(pull) as table:
+    with session(pull) as table:
         now = _now(pull, table)
         conditions = [_within(pull, table, _passed(one, now)) for one in stretches]
         return [
@@ -67,11 +67,11 @@ def count(pull: Pull, stretches: Sequence[Interval]) -> list[int]:
 
 def look(pull: Pull) -> None:
     """Note the shape of the stream's table; reads no row. Raises as `read` does."""
-    with _session(pull):
+    with session(pull):
         pass
 
 
-class _Table:
+class Table:
     """The stream's table in an open session."""
 
     def __init__(self, pull: Pull, connection: sa.Connection) -> None:
@@ -96,17 +96,22 @@ class _Table:
         return options.exec_driver_sql(statement).scalar_one()
 
 
-def _rows(pull: Pull, table: _Table, condition: str) -> Iterator[Piece]:
+def _rows(pull: Pull, table: Table, condition: str) -> Iterator[Piece]:
+    yield from paced(pull, table.route.rows(table.texts, f"{table.name}{condition}"))
+    pull.announced = table.route.told
+    if pull.extracted != pull.announced:
+        raise RouteBroken(f"the stream ended after {pull.extracted} rows")
+
+
+def paced(pull: Pull, batches: Iterable[pa.RecordBatch]) -> Iterator[Piece]:
+    """The batches as pieces, counted, no faster than the source's owner allows."""
     started = time.monotonic()
-    for rows in table.route.rows(table.texts, f"{table.name}{condition}"):
+    for rows in batches:
         pull.extracted += rows.num_rows
         yield Piece(_sent(rows))
         if pull.source.rows_per_second:
             due = started + pull.extracted / pull.source.rows_per_second
             time.sleep(max(0, due - time.monotonic()))
-    pull.announced = table.route.told
-    if pull.extracted != pull.announced:
-        raise RouteBroken(f"the stream ended after {pull.extracted} rows")
 
 
 def _sent(rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -114,7 +119,7 @@ def _sent(rows: pa.RecordBatch) -> pa.RecordBatch:
     return rows
 
 
-def _since(pull: Pull, table: _Table) -> str:
+def _since(pull: Pull, table: Table) -> str:
     """The condition of a cursor: from where it is covered, less the overlap; rows without a value
     every time. What lies in the future (a clock that jumped) is read until it has passed."""
     rule = pull.stream.cursor
@@ -139,7 +144,7 @@ def _passed(asked: Interval, now: datetime) -> Interval:
     return Interval(min(asked.low, high) if asked.low else None, high)
 
 
-def _within(pull: Pull, table: _Table, stretch: Interval) -> str:
+def _within(pull: Pull, table: Table, stretch: Interval) -> str:
     rule = pull.stream.cursor
     assert rule is not None
     name, literal = table.dialect.quote(rule.column), table.dialect.literal
@@ -149,7 +154,7 @@ def _within(pull: Pull, table: _Table, stretch: Interval) -> str:
     return f" WHERE {' AND '.join(bounds)}"
 
 
-def _now(pull: Pull, table: _Table) -> datetime:
+def _now(pull: Pull, table: Table) -> datetime:
     """The source's clock; the start of the night's day where it has none or the city's date is not
     the machine's (then stamps and clock would not belong together)."""
     rule = pull.stream.cursor
@@ -165,58 +170,75 @@ def _moment(at: datetime) -> str:
     return at.isoformat(sep=" ", timespec="seconds")
 
 
-def _changed_buckets(pull: Pull, table: _Table) -> str | None:
+def _changed_buckets(pull: Pull, table: Table) -> str | None:
     """The condition that leaves the rows of changed buckets; '' for all, None for none at all."""
-    dialect = table.dialect
-    if not isinstance(dialect, SummingDialect):
-        raise SourceShapeChanged(
-            f"strategy `checksum` does not know the database {table.connection.dialect.name}",
-            where=pull.where,
-            next_step="use `snapshot` in source.yml.",
-        )
-    bucket = dialect.bucket(dialect.key_text(table.key))
-    text = dialect.joined(table.columns)
-    shape = f"{dialect.name}: {bucket} {text}"
-
-    def ask(bits: int, within: list[int] | None, wide_bits: int) -> pa.Table:
-        condition = (
-            "" if within is None else f" WHERE {_among(dialect.shifted(bucket, wide_bits), within)}"
-        )
-        sums = table.route.fetch(
-            {
-                "bucket": f"CAST(bucket AS {CHARACTERS[dialect.name]})",
-                "rows": f"CAST(count(*) AS {CHARACTERS[dialect.name]})",
-                "sum": f"CAST(sum(hash) AS {CHARACTERS[dialect.name]})",
-            },
-            f"(SELECT {dialect.shifted(bucket, bits)} AS bucket, {dialect.row_hash(text)} AS hash "
-            f"FROM {table.name}{condition}) AS hashed GROUP BY bucket",
-        )
-        names = buckets.SCHEMA.names
-        empty = pa.schema([(name, pa.string()) for name in names])
-        return pa.Table.from_batches(list(sums), empty).cast(buckets.SCHEMA)
-
+    summed = Summed(pull, table)
     before = pull.progress.sums
-    comparison = buckets.compare(before, ask) if before and before.shape == shape else None
+    is_known = before and before.shape == summed.shape
+    comparison = buckets.compare(before, summed.ask) if before and is_known else None
     if before is None or comparison is None or comparison.outgrown:
         bits = buckets.bits_for(int(table.scalar(f"SELECT count(*) FROM {table.name}")))
-        pull.sums = Sums(bits, shape, ask(bits, None, bits))
+        pull.sums = Sums(bits, summed.shape, summed.ask(bits, None, bits))
         return ""
     pull.scope, pull.buckets = "buckets", comparison.changed
-    pull.sums = Sums(before.bits, shape, comparison.sums)
+    pull.sums = Sums(before.bits, summed.shape, comparison.sums)
     if not comparison.changed:
         return None
-    return f" WHERE {_among(dialect.shifted(bucket, before.bits), comparison.changed)}"
+    shifted = table.dialect.shifted(summed.bucket, before.bits)
+    return f" WHERE {among(shifted, comparison.changed)}"
+
+
+class Summed:
+    """The stream's table as strategy `checksum` sums it; `shape` tells which columns and how.
+
+    Raises SourceShapeChanged where the database cannot sum.
+    """
+
+    def __init__(self, pull: Pull, table: Table) -> None:
+        if not isinstance(table.dialect, SummingDialect):
+            raise SourceShapeChanged(
+                f"strategy `checksum` does not know the database {table.connection.dialect.name}",
+                where=pull.where,
+                next_step="use `snapshot` in source.yml.",
+            )
+        self.table, self.dialect = table, table.dialect
+        self.bucket = self.dialect.bucket(self.dialect.key_text(table.key))
+        self.text = self.dialect.joined(table.columns)
+        self.shape = f"{self.dialect.name}: {self.bucket} {self.text}"
+
+    def ask(self, bits: int, within: list[int] | None, wide_bits: int) -> pa.Table:
+        """`buckets.Ask` of this table."""
+        wide = self.dialect.shifted(self.bucket, wide_bits)
+        condition = "" if within is None else f" WHERE {among(wide, within)}"
+        hashed = (
+            f"SELECT {self.dialect.shifted(self.bucket, bits)} AS bucket, "
+            f"{self.dialect.row_hash(self.text)} AS hash FROM {self.table.name}{condition}"
+        )
+        return sums_of(self.table, hashed)
+
+
+def sums_of(table: Table, hashed: str) -> pa.Table:
+    """`buckets.SCHEMA`: rows and sum per bucket of a query that gives `bucket` and `hash`."""
+    text = CHARACTERS[table.dialect.name]
+    columns = {
+        "bucket": f"CAST(bucket AS {text})",
+        "rows": f"CAST(count(*) AS {text})",
+        "sum": f"CAST(sum(hash) AS {text})",
+    }
+    sums = table.route.fetch(columns, f"({hashed}) AS hashed GROUP BY bucket")
+    empty = pa.schema([(name, pa.string()) for name in buckets.SCHEMA.names])
+    return pa.Table.from_batches(list(sums), empty).cast(buckets.SCHEMA)
 
 
 CHARACTERS = {"postgresql": "text", "mysql": "CHAR", "sqlite": "TEXT"}
 
 
-def _among(number: str, values: list[int]) -> str:
+def among(number: str, values: list[int]) -> str:
     return f"{number} IN ({', '.join(map(str, values))})"
 
 
 @contextmanager
-def _session(pull: Pull) -> Iterator[_Table]:
+def session(pull: Pull) -> Iterator[Table]:
     """A guest's session on the stream's table; every error of the database in our words."""
     _require_file(pull)
     engine = sa.create_engine(
@@ -233,7 +255,7 @@ def _session(pull: Pull) -> Iterator[_Table]:
             options = connection.execution_options(no_parameters=True)
             for statement in dialect.guest(limit):
                 options.exec_driver_sql(statement)
-            yield _Table(pull, connection)
+            yield Table(pull, connection)
     except exc.NoSuchTableError:
         raise SourceShapeChanged(
             f"table {pull.access(SqlAccess).table} is gone",

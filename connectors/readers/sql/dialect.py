@@ -18,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 BUCKET_BITS = 32
+CONTENT_BITS = 40
 BETWEEN, NOTHING = 31, 30
 """Unit and record separator (ASCII): between the values of a hashed row, and in place of NULL."""
 
@@ -79,6 +80,14 @@ class SummingDialect(Dialect, ABC):
     def row_hash(self, text: str) -> str:
         """SQL: a number of up to 64 bits that changes when the row's text changes."""
 
+    @abstractmethod
+    def content(self, text: str) -> str:
+        """SQL: the first 40 bits of the MD5 of a text, the same on every database and here."""
+
+    def once(self, query: str) -> str:
+        """The query, fenced: what it computes is not computed again for every mention."""
+        return query
+
     def shifted(self, bucket: str, bits: int) -> str:
         """SQL: the leading `bits` of a bucket."""
         return f"({bucket}) >> {BUCKET_BITS - bits}"
@@ -104,6 +113,12 @@ class Postgresql(SummingDialect):
     def guest(self, seconds: int) -> list[str]:
         return [
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            *self.settings(seconds),
+        ]
+
+    def settings(self, seconds: int) -> list[str]:
+        """How long a question may take, and how values are written."""
+        return [
             f"SET LOCAL statement_timeout = '{seconds}s'",
             "SET LOCAL TimeZone = 'UTC'",
             "SET LOCAL DateStyle = 'ISO, YMD'",
@@ -116,6 +131,12 @@ class Postgresql(SummingDialect):
 
     def row_hash(self, text: str) -> str:
         return f"hashtextextended({text}, 0)"
+
+    def content(self, text: str) -> str:
+        return f"('x' || left(md5(convert_to({text}, 'UTF8')), 10))::bit(40)::bigint"
+
+    def once(self, query: str) -> str:
+        return f"{query} OFFSET 0"
 
     def joined(self, columns: list[SourceColumn]) -> str:
         values = ", ".join(f"coalesce({self.as_text(one)}, chr({NOTHING}))" for one in columns)
@@ -170,6 +191,12 @@ class Mariadb(SummingDialect):
     def row_hash(self, text: str) -> str:
         return f"CAST(CONV(LEFT(MD5({text}), 16), 16, 10) AS UNSIGNED)"
 
+    def content(self, text: str) -> str:
+        return f"CAST(CONV(LEFT(MD5({text}), 10), 16, 10) AS UNSIGNED)"
+
+    def once(self, query: str) -> str:
+        return f"{query} LIMIT {2**64 - 1}"
+
     def joined(self, columns: list[SourceColumn]) -> str:
         nothing = f"CHAR({NOTHING} USING utf8mb4)"
         values = ", ".join(f"COALESCE({self.as_text(one)}, {nothing})" for one in columns)
@@ -212,6 +239,12 @@ class Sqlite(SummingDialect):
 
     def row_hash(self, text: str) -> str:
         return f"muara_hash({text}, 10)"
+
+    def content(self, text: str) -> str:
+        return f"muara_hash({text}, 10)"
+
+    def once(self, query: str) -> str:
+        return f"{query} LIMIT -1"
 
     def joined(self, columns: list[SourceColumn]) -> str:
         nothing = f"char({NOTHING})"

@@ -1,23 +1,23 @@
 """How rows travel from a database into Arrow batches of text: the fastest well-kept way for each.
 
-PostgreSQL: its own COPY, parsed by Arrow, on the session's connection and so in its snapshot.
+PostgreSQL: DuckDB's scanner, a binary COPY on a connection of its own in the session's snapshot.
 MariaDB and MySQL: ConnectorX (a Rust reader); one statement is one snapshot there, and it carries
 its own count. Everything else, and any connection with TLS options of its own: the driver's cursor.
 All of them send the same SQL (see dialect.py), so they give the same texts.
 """
 
-import io
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+import duckdb
 import pyarrow as pa
 import sqlalchemy as sa
-from pyarrow import csv
 from sqlalchemy import exc
 
+from common.extensions import load, may_skip_signatures
 from connectors.readers.sql.dialect import Dialect, Mariadb, Postgresql
 
-COPY_BLOCK = 4 << 20
-"""Bytes Arrow parses at a time; a single row must fit."""
+SCANNER = "postgres_scanner"
 COUNT = "muara_count"
 
 
@@ -62,69 +62,53 @@ class Route:
         return int(options.exec_driver_sql(f"SELECT count(*) FROM {source}").scalar_one())
 
 
-class PostgresCopy(Route):
-    """COPY … TO STDOUT on the session's own connection; it ends with the server's count."""
-
-    def rows(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
-        yield from self.fetch(columns, source)
+class PostgresScanner(Route):
+    """DuckDB's scanner of PostgreSQL, on a connection of its own that shares our snapshot."""
 
     def fetch(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
-        import psycopg
+        assert isinstance(self.dialect, Postgresql)
+        options = self.connection.execution_options(no_parameters=True)
+        snapshot = options.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
+        guest = "; ".join(
+            [
+                f"SET TRANSACTION SNAPSHOT '{snapshot}'",
+                *self.dialect.settings(self.connection.info["seconds"]),
+            ]
+        )
+        url = self.connection.engine.url.set(drivername="postgresql").update_query_dict(
+            {"client_encoding": "UTF8"}
+        )
+        with _scanner() as scanner:
+            try:
+                scanner.execute(
+                    f"ATTACH '{_quoted(url.render_as_string(hide_password=False))}' AS source "
+                    "(TYPE postgres, READ_ONLY)"
+                )
+                scanner.execute(f"BEGIN; CALL postgres_execute('source', '{_quoted(guest)}')")
+                yield from scanner.execute(
+                    "FROM postgres_query('source', ?)", [self._select(columns, source)]
+                ).to_arrow_reader(self.batch_rows)
+            except (duckdb.Error, pa.ArrowException) as error:
+                raise RouteBroken(str(error)) from None
 
-        driver = self.connection.connection.driver_connection
-        assert isinstance(driver, psycopg.Connection)
+
+@contextmanager
+def _scanner() -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB with its PostgreSQL scanner. A transaction whose server is gone is given up by hand:
+    left to the end of the connection, its failing ROLLBACK would end the whole process."""
+    with duckdb.connect(
+        config={"threads": 1, "allow_unsigned_extensions": may_skip_signatures(SCANNER)}
+    ) as connection:
+        load(connection, SCANNER)
         try:
-            statement = f"COPY ({self._select(columns, source)}) TO STDOUT (FORMAT csv)"
-            with driver.cursor() as cursor:
-                with cursor.copy(statement.encode()) as copy:
-                    yield from _parsed(_Stream(copy), list(columns))
-                self.told = cursor.rowcount
-        except psycopg.Error as error:
-            raise RouteBroken(str(error)) from None
+            yield connection
+        finally:
+            with suppress(duckdb.Error):
+                connection.execute("ROLLBACK")
 
 
-def _parsed(stream: "_Stream", columns: list[str]) -> Iterator[pa.RecordBatch]:
-    if stream.is_empty:
-        return
-    yield from csv.open_csv(
-        stream,
-        read_options=csv.ReadOptions(column_names=columns, block_size=COPY_BLOCK),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types=dict.fromkeys(columns, pa.string()),
-            strings_can_be_null=True,
-            null_values=[""],
-            quoted_strings_can_be_null=False,
-        ),
-    )
-
-
-class _Stream(io.RawIOBase):
-    """The pieces of a COPY as a file that can be read."""
-
-    def __init__(self, copy) -> None:
-        self.pieces = iter(copy)
-        self.held = memoryview(bytes(next(self.pieces, b"")))
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.held
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        filled = 0
-        while filled < len(buffer):
-            if not self.held:
-                self.held = memoryview(bytes(next(self.pieces, b"")))
-                if not self.held:
-                    break
-            taken = self.held[: len(buffer) - filled]
-            buffer[filled : filled + len(taken)] = taken
-            self.held = self.held[len(taken) :]
-            filled += len(taken)
-        return filled
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
 
 
 class Connectorx(Route):
@@ -171,7 +155,7 @@ class Connectorx(Route):
 def route_of(connection: sa.Connection, dialect: Dialect, batch_rows: int) -> Route:
     """The fastest route this connection can take."""
     if isinstance(dialect, Postgresql) and connection.dialect.driver == "psycopg":
-        return PostgresCopy(connection, dialect, batch_rows)
+        return PostgresScanner(connection, dialect, batch_rows)
     if isinstance(dialect, Mariadb) and not connection.engine.url.query:
         return Connectorx(connection, dialect, batch_rows)
     return Route(connection, dialect, batch_rows)

@@ -1,0 +1,92 @@
+"""Comparing the warehouse with its sources."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from common.connection import resolver
+from common.definition import load_source, load_sources
+from common.errors import MuaraError
+from muara.cli.shared import (
+    Json,
+    answer,
+    city_services,
+    console,
+    counted,
+    progress,
+    read_settings,
+)
+
+SHOWN = 20
+
+
+def reconcile(
+    source: str,
+    stream: Annotated[str | None, typer.Argument(help="one stream; all when left out")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a source as it is now with what the warehouse holds of it: counts, then sums of rows,
+    then the rows of what differs; name every difference and why where it is known. Exit code 14
+    when something is unexplained. Example: muara reconcile civil_registry resident"""
+    from pipeline.reconcile import reconcile as compare
+    from pipeline.reconcile import require_explained
+    from pipeline.sync import prepare
+
+    settings = read_settings()
+    chosen = load_source(settings, source)
+    streams = [chosen.stream(stream)] if stream else list(chosen.streams)
+    reports, failure = [], None
+    with city_services(settings), progress(as_json):
+        prepare(settings, load_sources(settings))
+        resolve = resolver(settings)
+        for one in streams:
+            try:
+                reports.append(compare(settings, chosen, one, resolve))
+            except MuaraError as error:
+                failure = failure or error
+    data = [
+        {**vars(report.outcome), "quarantine_rules": report.rules,
+         "differences": [vars(one) for one in report.differences]}
+        for report in reports
+    ]  # fmt: skip
+    answer(as_json, data, lambda: _show(reports))
+    if failure:
+        raise failure
+    require_explained(report.outcome for report in reports)
+
+
+def _show(reports: list[Any]) -> None:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stream", no_wrap=True)
+    for name in ("source", "landed", "quarantine", "on hold", "pulled", "unexplained"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("explained")
+    for report in reports:
+        one = report.outcome
+        counts = (one.source_rows, one.landed_rows, one.quarantined_rows, one.held_records,
+                  one.rows_pulled)  # fmt: skip
+        color = "red" if one.unexplained else "green"
+        table.add_row(f"{one.source}.{one.stream}", *(f"{count:,}" for count in counts),
+                      f"[{color}]{one.unexplained:,}[/]", counted(one.explained))  # fmt: skip
+    console.print(table)
+    for report in reports:
+        _show_differences(report)
+
+
+def _show_differences(report: Any) -> None:
+    if report.rules:
+        console.print(f"{report.outcome.stream} in quarantine by rule: {counted(report.rules)}",
+                      highlight=False)  # fmt: skip
+    if not report.differences:
+        return
+    table = Table("record", "key", "difference", "reason", "batch", "row", "file")
+    for one in report.differences[:SHOWN]:
+        reason = one.reason if one.is_explained else f"[red]{one.reason}[/]"
+        cells = (one.key, one.kind, one.batch_id, one.row, one.origin)
+        key, kind, *place = ("" if cell is None else escape(str(cell)) for cell in cells)
+        table.add_row(one.record_id, key, kind, reason, *place)
+    console.print(table)
+    if len(report.differences) > SHOWN:
+        console.print(f"the first {SHOWN} of {len(report.differences):,}; --json gives them all")

@@ -1,0 +1,98 @@
+"""Judging again what we hold, without asking the source: a sync whose source is the warehouse.
+
+It reads the open entries of quarantine in the order of their arrival and the newest sound version
+of every record, and loads them like any batch: a row that became sound lands, one that no longer is
+goes to quarantine. Nothing is deleted, and what is newer in the warehouse is never overwritten.
+"""
+
+import duckdb
+
+from common import clock
+from common.definition import Source, Stream
+from common.errors import MuaraError
+from common.log import log
+from common.settings import Settings
+from expectations.runner import Finding
+from expectations.suite import load_rules
+from pipeline.judging import judgement_of
+from pipeline.sync import log_failure, new_account, own_errors, run
+from warehouse import judgement, staging
+from warehouse.catalog import reading
+from warehouse.drift import Report
+from warehouse.load import Account, FileRecord, Reach, record_failure
+
+STRATEGY = "replay"
+
+
+class FromWarehouse:
+    """What the warehouse itself holds of the stream."""
+
+    extracted = 0
+    announced: int | None = None
+    whole = False
+
+    def bring(self, area: staging.Staging) -> None:
+        self.extracted = staging.stage_own(area)
+
+    def judge(self, findings: list[Finding]) -> None:
+        """Codes and types were looked at when the rows came."""
+
+    def files(self) -> list[FileRecord]:
+        return []
+
+    def reach(self) -> Reach:
+        return Reach(scope="own")
+
+    def drifts(self, connection: duckdb.DuckDBPyConnection) -> Report:
+        return Report()
+
+
+def replay(settings: Settings, source: Source, stream: Stream) -> Account:
+    """Replay one stream and return its ledger row.
+
+    A failed attempt is recorded in the ledger too, then its error is raised (see common.errors).
+    """
+    account = new_account(settings, source, stream, STRATEGY)
+    log.info("replay_started", source=source.name, stream=stream.name)
+    try:
+        with own_errors(f"{source.name}.{stream.name}"):
+            run(settings, source, stream, account, FromWarehouse())
+    except MuaraError as error:
+        log_failure(account, error)
+        record_failure(settings, account, error)
+        raise
+    return account
+
+
+def replay_due(settings: Settings, source: Source) -> tuple[list[Account], list[MuaraError]]:
+    """Replay the streams of a source whose rows would be judged otherwise tonight than they were:
+    rules, columns, a code list, another stream or a waiver changed since. Earlier streams first,
+    for later ones look at them. One that fails does not stop the next; failures are returned."""
+    accounts, failures = [], []
+    with reading(settings) as connection:
+        for stream in source.streams:
+            try:
+                with own_errors(f"{source.name}.{stream.name}"):
+                    due = is_due(connection, settings, source, stream)
+                if due:
+                    accounts.append(replay(settings, source, stream))
+            except MuaraError as error:
+                failures.append(error)
+    return accounts, failures
+
+
+def is_due(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, source: Source, stream: Stream
+) -> bool:
+    """Whether what judges the stream differs from what judged all its rows last; never before the
+    stream loaded."""
+    rules = load_rules(settings, source)[stream.name]
+    now = judgement_of(connection, source, stream, rules, clock.today(settings))
+    if judgement.last(connection, source.name, stream.name) == now:
+        return False
+    loaded = connection.execute(
+        "SELECT 1 FROM lake.ops.ledger WHERE source = ? AND stream = ? AND outcome = 'loaded' "
+        "LIMIT 1",
+        [source.name, stream.name],
+    )
+    return loaded.fetchone() is not None
