@@ -34,7 +34,7 @@ from transforms.standardise.typed import VERSION, typed
 from warehouse import quarantine, staging
 from warehouse.catalog import reading, set_up, tidy
 from warehouse.drift import Report, recorded_shape
-from warehouse.load import Account, FileRecord, Reach, load, record_failure
+from warehouse.load import Account, FileRecord, Reach, load, record_failure, unread
 from warehouse.reference import load_reference
 from warehouse.views import set_up_views
 
@@ -232,7 +232,11 @@ def run(
         staging.judge_duplicates(area)
         staging.check_arrival(area, supply.extracted, supply.announced)
         staging.give_context(area, account.night)
-        staging.type_rows(area, lambda rows: typed(rows, stream), columns_named_in(rules))
+        needed = columns_named_in(rules)
+        staging.type_rows(area, lambda rows: typed(rows, stream), needed)
+        staging.give_known(
+            area, lambda rows: typed(rows, stream), needed, unread(area, supply.reach())
+        )
         mark("staged", **where)
         supply.judge(validate(area.connection, rules, where=area.where, whole=supply.whole))
         mark("validated", **where)
