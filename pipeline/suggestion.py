@@ -125,8 +125,8 @@ def _past(connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream)
     connection.execute(f"CREATE TEMP VIEW past AS {query}")
     (versions,) = connection.execute("SELECT count(*) FROM past").fetchall()[0]
     by_weekday = connection.execute(
-        "SELECT dayname(night), min(extracted), max(extracted) FROM good GROUP BY 1, dayofweek(night) "
-        "ORDER BY dayofweek(night)"
+        "SELECT dayname(night), min(extracted), max(extracted) FROM good "
+        "GROUP BY 1, dayofweek(night) ORDER BY dayofweek(night)"
     ).fetchall()
     return Past(nights, versions, fewest, most, {day: (low, high) for day, low, high in by_weekday})
 
@@ -184,8 +184,8 @@ def _of_numbers(
     connection: duckdb.DuckDBPyConnection, column: Column
 ) -> Iterator[tuple[dict[str, Any], str]]:
     low, high, distinct, rows = connection.execute(
-        f'SELECT min("{column.name}"), max("{column.name}"), approx_count_distinct("{column.name}"), '
-        f'count("{column.name}") FROM past'
+        f'SELECT min("{column.name}"), max("{column.name}"), '
+        f'approx_count_distinct("{column.name}"), count("{column.name}") FROM past'
     ).fetchall()[0]
     is_number_of_a_row = column.type == "integer" and distinct > rows * SAME_NUMBER
     if rows >= ENOUGH_ROWS and not is_number_of_a_row:

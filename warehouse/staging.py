@@ -282,9 +282,7 @@ def give_known(
         """
     )
     elsewhere = _only(typed(backend.table("landed_elsewhere")), is_needed)
-    area.connection.execute(
-        f"CREATE VIEW known AS FROM typed UNION ALL BY NAME ({elsewhere})"
-    )
+    area.connection.execute(f"CREATE VIEW known AS FROM typed UNION ALL BY NAME ({elsewhere})")
 
 
 def _only(rows: ir.Table, is_needed: Callable[[str], bool]) -> str:

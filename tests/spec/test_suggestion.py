@@ -10,8 +10,14 @@ from tests.world import Cameras, monitor
 
 
 def night_of(cameras: Cameras, count: int) -> None:
-    cameras.hold(*(monitor(number, name=f"Simpang {number % 7}", owner="dishub" if number % 2 else
-                           "dkis", latitude=-6.72 - number / 10_000) for number in range(count)))  # fmt: skip
+    owners = ("dkis", "dishub")
+    cameras.hold(
+        *(
+            monitor(number, f"Simpang {number % 7}", latitude=-6.72 - number / 10_000,
+                    owner=owners[number % 2])
+            for number in range(count)
+        )
+    )  # fmt: skip
     cameras.sync()
     cameras.next_night()
 
@@ -49,8 +55,11 @@ def test_three_nights_suggest_ranges_shapes_and_what_is_never_empty(tmp_path):
 def test_values_are_told_only_of_short_codes_that_many_rows_share(tmp_path):
     cameras = Cameras(tmp_path)
     night_of(cameras, 100)
-    told = [name for name, entry in suggested(cameras).items() if "expect_column_values_to_be_in_set"
-            in entry]  # fmt: skip
+    told = [
+        name
+        for name, entry in suggested(cameras).items()
+        if "expect_column_values_to_be_in_set" in entry
+    ]
     assert told == []  # `dishub` is longer than a code
     assert "Simpang" not in str(suggested(cameras))
 
