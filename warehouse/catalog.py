@@ -23,6 +23,7 @@ from warehouse.tables import LANDING_COLUMNS, landing_ddl, landing_name, tables
 SCHEMAS = ("landing", "quarantine", "ref", "core", "mart", "ops")
 EXTENSIONS = ("httpfs", "sqlite_scanner", "ducklake", "icu")
 BUSY_MILLISECONDS = 60_000
+ROW_GROUP = 30_720
 
 
 def lake_folder(settings: Settings) -> Path:
@@ -162,6 +163,7 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
         connection = open_duckdb(settings)
         try:
             attach(connection, settings)
+            _bound_writers(connection)
             if differences := disagreements(connection, sources):
                 lacking = lacking_columns(connection, sources)
                 missing = [name for name, fault in differences.items() if fault == "missing"]
@@ -179,6 +181,15 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
                 _create(connection, sources, set(missing), lacking)
         finally:
             connection.close()
+
+
+def _bound_writers(connection: duckdb.DuckDBPyConnection) -> None:
+    """What a writer of Parquet holds in memory is a few groups of rows of every column."""
+    set_to = connection.execute(
+        "SELECT value FROM ducklake_options('lake') WHERE option_name = 'parquet_row_group_size'"
+    ).fetchall()
+    if set_to != [(str(ROW_GROUP),)]:
+        connection.execute(f"CALL lake.set_option('parquet_row_group_size', {ROW_GROUP})")
 
 
 def _create(

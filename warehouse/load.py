@@ -353,15 +353,42 @@ def _check_deletions(area: Staging) -> None:
 
 
 def _write_landing(area: Staging, account: Account) -> None:
-    columns = ", ".join(f'raw."{name}"' for name in area.stream.names)
-    named = ", ".join(f'"{name}"' for name in (*LANDING_COLUMNS, *area.stream.names))
-    area.connection.execute(
+    """Land what changed. Of a batch that is mostly new records, the others are looked up and left
+    out; else the changes are: either way the smaller number of rows is held."""
+    connection = area.connection
+    connection.execute(
+        """
+        CREATE TEMP VIEW exception AS
+        SELECT staged._row, change._op, change._flags, past._place
+        FROM staged LEFT JOIN change USING (_row) LEFT JOIN past USING (_row)
+        WHERE NOT coalesce(change._op = 'insert' AND len(change._flags) = 0, false)
+            OR past._place IS NOT NULL
+        """
+    )
+    exceptions, changed = (
+        int(_scalar(connection, f"SELECT count(*) FROM {name}")) for name in ("exception", "change")
+    )
+    if exceptions < changed:
+        rows = """raw LEFT JOIN exception USING (_row)
+            WHERE exception._row IS NULL OR exception._op IN ('insert', 'update')"""
+        op, flags = "coalesce(exception._op, 'insert')", "coalesce(exception._flags, [])"
+        place = "exception._place"
+    else:
+        rows = """raw JOIN change USING (_row) LEFT JOIN past USING (_row)
+            WHERE change._op IN ('insert', 'update')"""
+        op, flags, place = "change._op", "change._flags", "past._place"
+    technical = ", ".join(f'"{name}"' for name in LANDING_COLUMNS)
+    ours = ", ".join(f'"{name}"' for name in area.stream.names)
+    connection.execute(
         f"""
-        INSERT INTO {area.landing} ({named})
-        SELECT {account.batch_id}, change._record_id, change._op, change._row_hash, change._flags,
-            coalesce(past._place, change._row), change._origin, {columns}
-        FROM change LEFT JOIN past ON past._row = change._row LEFT JOIN raw
-            ON raw._row = CASE WHEN change._op IN ('insert', 'update') THEN change._row END
+        INSERT INTO {area.landing} ({technical}, {ours})
+        SELECT {account.batch_id}, coalesce(raw._key_id, raw._row_hash), {op}, raw._row_hash,
+            {flags}, coalesce({place}, raw._row), raw._origin, {ours}
+        FROM {rows};
+        INSERT INTO {area.landing} ({technical})
+        SELECT {account.batch_id}, _record_id, _op, _row_hash, _flags, coalesce(_place, _row),
+            _origin
+        FROM change LEFT JOIN past USING (_row) WHERE _op IN ('hold', 'delete')
         """
     )
 

@@ -99,6 +99,8 @@ def close_and_open(area: Staging, batch_id: int, night: date, *, absent: str) ->
             FROM ending WHERE entry.quarantine_id = ending.quarantine_id
             """
         )
+    if not connection.execute("SELECT 1 FROM verdict WHERE home = 'quarantined' LIMIT 1").fetchone():
+        return
     as_sent = ", ".join(f'"{name}" := raw."{name}"' for name in area.stream.names)
     connection.execute(
         f"""

@@ -1,7 +1,7 @@
 """The staging area of one batch: outside the lake, gone when the batch ends.
 
 Rows as read go to one Parquet file, seen through the view `raw`; `typed`, values by declaration as
-far as rules need them, is a file too. What follows from them is narrow and stays in memory (or
+far as rules need them, is a view of it: rules are asked in few passes. What follows from them is narrow and stays in memory (or
 spills): `past` (of a replay: whence each row came), `staged` (surrogates, and which rows are
 duplicates), `broken` (row × rule), `verdict` (row → its home). The lake is attached for reading;
 only `warehouse.load` writes to it.
@@ -24,7 +24,7 @@ import pyarrow as pa
 from common.definition import Source, Stream
 from common.errors import Imbalance
 from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb
+from warehouse.catalog import ROW_GROUP, attach, open_duckdb
 from warehouse.erase import forgotten
 from warehouse.tables import landing_name
 
@@ -32,8 +32,7 @@ EXACT_DUPLICATE = "exact_duplicate"
 SUPERSEDED = "superseded"
 ERASED = "erased_on_request"
 LOCK = "in-use"
-AS_PARQUET = "(FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 30720)"
-"""Small groups of rows: what a writer holds in memory is a few of them."""
+AS_PARQUET = f"(FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {ROW_GROUP})"
 
 
 @dataclass(frozen=True)
@@ -238,7 +237,7 @@ def judge_duplicates(area: Staging) -> None:
 def type_rows(
     area: Staging, typed: Callable[[ir.Table], ir.Table], is_needed: Callable[[str], bool]
 ) -> None:
-    """Make `typed`: the rows that are not excluded, with `_row`, `_rows_with_key` and the needed
+    """Make the view `typed`: the rows that are not excluded, with `_row`, `_rows_with_key` and the needed
     typed columns."""
     backend = ibis.duckdb.from_connection(area.connection)
     staged = backend.table("staged")
@@ -252,11 +251,7 @@ def type_rows(
     )
     names = ["_row", "_rows_with_key", *area.stream.names]
     expression = typed(rows.select(*names))
-    query = _only(expression, is_needed)
-    area.connection.execute(
-        f"COPY ({query}) TO '{area.file('typed')}' {AS_PARQUET};"
-        f"CREATE VIEW typed AS FROM read_parquet('{area.file('typed')}')"
-    )
+    area.connection.execute(f"CREATE VIEW typed AS {_only(expression, is_needed)}")
 
 
 def give_known(

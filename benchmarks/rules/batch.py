@@ -47,7 +47,7 @@ def make(home: Path, rows: int | None, target: Path) -> None:
         staging.type_rows(
             area, lambda table: typed(table, stream), columns_named_in(rules(settings))
         )
-        area.file("typed").replace(target)
+        area.connection.execute(f"COPY (FROM typed) TO '{target}' {staging.AS_PARQUET}")
 
 
 def _multiplied(pull: Pull, rows: int | None) -> Iterator[tuple[pa.RecordBatch, str | None]]:
