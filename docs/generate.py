@@ -16,9 +16,9 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from common.definition import Source, Stream, load_sources
+from common.definition import load_sources
 from common.settings import ROOT, Settings
-from expectations.suite import Rule, load_rules
+from expectations.suite import SCHEMA, Rule, load_core_rules, load_rules
 from muara import cli
 from muara.cli import asking, loading, shared
 from pipeline.lineage import Graph, graph, starts
@@ -136,8 +136,9 @@ def rules_page() -> Iterator[str]:
         "# Rules",
         "",
         "A row that breaks a *critical* rule goes to quarantine; one that breaks a *warning* is "
-        "loaded with the rule's name in `flags`. A condition that is unknown (NULL) counts as "
-        "holding.",
+        "loaded with the rule's name in `flags`; one that breaks an *info* is only counted. A "
+        "condition that is unknown (NULL) counts as holding. What each rule finds in a city whose "
+        "faults are known: [rules against the truth](confusion.md).",
         "",
     )
     settings = _settings()
@@ -147,11 +148,18 @@ def rules_page() -> Iterator[str]:
             yield from (f"*Assumed:* {source.assumed}", "")
         rules = load_rules(settings, source)
         for stream in source.streams:
-            yield from _stream(source, stream, rules[stream.name])
+            yield from (f"### {source.name}.{stream.name}", "", f"{stream.title}.", "")
+            yield from _rules(rules[stream.name])
+    yield from ("## core", "", "Asked of the versions that hold, after the loads; they stop no "
+                "batch. Every table: `key_shared`, `key_missing`, and `identity_missing` where it "
+                "has a table of identifiers, all critical.", "")  # fmt: skip
+    for table, of_table in load_core_rules(settings).items():
+        if declared := [rule for rule in of_table if rule.origin != SCHEMA]:
+            yield from (f"### {table}", "")
+            yield from _rules(declared)
 
 
-def _stream(source: Source, stream: Stream, rules: list[Rule]) -> Iterator[str]:
-    yield from (f"### {source.name}.{stream.name}", "", f"{stream.title}.", "")
+def _rules(rules: list[Rule]) -> Iterator[str]:
     yield from _grid(
         ("rule", "severity", "expectation", "reason", "origin"),
         ((f"`{r.rule}`", r.severity, _expectation(r), r.reason, r.origin) for r in rules),
@@ -163,7 +171,11 @@ def _expectation(rule: Rule) -> str:
     if rule.is_implied:
         return "follows from the definition"
     if rule.kind == CONDITION:
-        return f"`{rule.arguments['condition']}`"
+        spared = rule.implicates
+        whom = "" if spared == "all" else (
+            f"; all but the {spared.spare} by {spared.by} among equal {', '.join(spared.among)}"
+        )  # fmt: skip
+        return f"`{rule.arguments['condition']}`{whom}"
     arguments = ", ".join(f"{name}: {value}" for name, value in rule.arguments.items())
     return f"{rule.kind} `{arguments}`"
 

@@ -18,6 +18,7 @@ from muara.cli import (
     comparing,
     definitions,
     difference,
+    expectations,
     gaps,
     giving,
     lineage,
@@ -52,6 +53,7 @@ for command in (
     asking.doctor,
 ):
     app.command()(command)
+app.add_typer(expectations.expectations_app, name="expectations")
 app.add_typer(quarantine.quarantine_app, name="quarantine")
 app.add_typer(city.city_app, name="city")
 app.add_typer(person.person_app, name="person")
