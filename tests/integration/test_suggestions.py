@@ -22,8 +22,8 @@ def test_every_stream_gets_suggestions_that_hold_and_name_nobody(first_night):
             with reading(first_night.settings) as connection:
                 _past(connection, source, stream)
                 connection.execute(
-                    "CREATE TEMP TABLE typed AS SELECT row_number() OVER () AS _row, * FROM past; "
-                    "CREATE TEMP VIEW staged AS FROM typed"
+                    "CREATE TABLE typed AS SELECT row_number() OVER () AS _row, * FROM past; "
+                    "CREATE VIEW staged AS FROM typed"
                 )
                 findings = validate(connection, about_rows, where=stream.name)
             assert [one.rule for one in findings if one.rows_broken] == [], stream.name
