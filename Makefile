@@ -64,6 +64,9 @@ bench: setup  ## build, stages and the whole night, as a table
 bench-peers: servers  ## loads and nights beside other tools, on private PostgreSQL and MariaDB
 	$(BIN)/python -m benchmarks.peers --json var/bench/peers.json
 
+bench-rules: setup  ## the registry's rules beside a hand-written aggregate and pandas
+	$(BIN)/python -m benchmarks.rules --json var/bench/rules.json
+
 lock: $(VENV)/run.done  ## resolve requirements again
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 requirements/run.in -o requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
@@ -71,4 +74,4 @@ lock: $(VENV)/run.done  ## resolve requirements again
 clean:  ## forget the sample city and its warehouse
 	rm -rf var
 
-.PHONY: help setup night tomorrow up down check servers test soak fast bench bench-peers lock clean
+.PHONY: help setup night tomorrow up down check servers test soak fast bench bench-peers bench-rules lock clean

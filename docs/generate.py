@@ -9,18 +9,19 @@ import argparse
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 
-from common.definition import Source, Stream, load_sources
+from common.definition import load_sources
 from common.settings import ROOT, Settings
-from expectations.suite import Rule, load_rules
+from expectations.suite import SCHEMA, Rule, load_core_rules, load_rules
 from muara import cli
 from muara.cli import asking, loading, shared
+from pipeline.lineage import Graph, graph, starts
 from warehouse.tables import LANDING_COLUMNS, Column, Table, landing_name, tables
 
 DOCS = Path(__file__).parent
@@ -33,6 +34,7 @@ SCHEMAS = {
     "quarantine": "Rows that broke a critical rule.",
     "ops": "The account of every batch, file and erasure.",
 }
+COLUMNS_NAMED = 6
 
 
 def main() -> int:
@@ -60,6 +62,7 @@ def pages() -> dict[str, str]:
     made = {
         "tables": tables_page(),
         "rules": rules_page(),
+        "lineage": lineage_page(),
         "commands": commands_page(),
         "settings": settings_page(),
     }
@@ -133,8 +136,9 @@ def rules_page() -> Iterator[str]:
         "# Rules",
         "",
         "A row that breaks a *critical* rule goes to quarantine; one that breaks a *warning* is "
-        "loaded with the rule's name in `flags`. A condition that is unknown (NULL) counts as "
-        "holding.",
+        "loaded with the rule's name in `flags`; one that breaks an *info* is only counted. A "
+        "condition that is unknown (NULL) counts as holding. What each rule finds in a city whose "
+        "faults are known: [rules against the truth](confusion.md).",
         "",
     )
     settings = _settings()
@@ -144,11 +148,18 @@ def rules_page() -> Iterator[str]:
             yield from (f"*Assumed:* {source.assumed}", "")
         rules = load_rules(settings, source)
         for stream in source.streams:
-            yield from _stream(source, stream, rules[stream.name])
+            yield from (f"### {source.name}.{stream.name}", "", f"{stream.title}.", "")
+            yield from _rules(rules[stream.name])
+    yield from ("## core", "", "Asked of the versions that hold, after the loads; they stop no "
+                "batch. Every table: `key_shared`, `key_missing`, and `identity_missing` where it "
+                "has a table of identifiers, all critical.", "")  # fmt: skip
+    for table, of_table in load_core_rules(settings).items():
+        if declared := [rule for rule in of_table if rule.origin != SCHEMA]:
+            yield from (f"### {table}", "")
+            yield from _rules(declared)
 
 
-def _stream(source: Source, stream: Stream, rules: list[Rule]) -> Iterator[str]:
-    yield from (f"### {source.name}.{stream.name}", "", f"{stream.title}.", "")
+def _rules(rules: list[Rule]) -> Iterator[str]:
     yield from _grid(
         ("rule", "severity", "expectation", "reason", "origin"),
         ((f"`{r.rule}`", r.severity, _expectation(r), r.reason, r.origin) for r in rules),
@@ -160,9 +171,71 @@ def _expectation(rule: Rule) -> str:
     if rule.is_implied:
         return "follows from the definition"
     if rule.kind == CONDITION:
-        return f"`{rule.arguments['condition']}`"
+        spared = rule.implicates
+        whom = "" if spared == "all" else (
+            f"; all but the {spared.spare} by {spared.by} among equal {', '.join(spared.among)}"
+        )  # fmt: skip
+        return f"`{rule.arguments['condition']}`{whom}"
     arguments = ", ".join(f"{name}: {value}" for name, value in rule.arguments.items())
     return f"{rule.kind} `{arguments}`"
+
+
+def lineage_page() -> Iterator[str]:
+    made = graph(_settings())
+    yield from (
+        "# Lineage",
+        "",
+        "Where every column comes from: read from the definitions, from the expressions of the "
+        "transforms and from the contracts. `muara lineage TABLE.COLUMN` shows the steps between, "
+        "and what a column is used for. *In italics* what no source sends. *Chosen by* are the "
+        "columns that decide which rows a value is taken from, or by which it is looked up.",
+        "",
+    )
+    for title, kind in (("Contracts", "contract."), ("Marts", "mart."), ("Core", "core.")):
+        yield from (f"## {title}", "")
+        datasets = dict.fromkeys(name.rpartition(".")[0] for name in made if name.startswith(kind))
+        for dataset in sorted(datasets):
+            yield from (f"### {dataset.removeprefix('contract.')}", "")
+            yield from _grid(("column", "from", "of the source", "chosen by"),
+                             _origins(made, dataset))  # fmt: skip
+            yield ""
+
+
+def _origins(made: Graph, dataset: str) -> Iterator[tuple[str, ...]]:
+    """Without the columns of the history, which are the same everywhere."""
+    history = {name for table in tables().values() for name in table.all_columns
+               if name not in table.columns} - {"flags"}  # fmt: skip
+    for full, origin in made.items():
+        table, _, name = full.rpartition(".")
+        if table != dataset or name in history:
+            continue
+        chosen = {one for one in origin.choice if one.rpartition(".")[2] not in history}
+        yield (
+            f"`{name}`",
+            _named(origin.values) or f"*{origin.own}*",
+            _begun(made, [full]),
+            _named(chosen),
+        )
+
+
+def _begun(made: Graph, names: list[str]) -> str:
+    begun = starts(made, names)
+    own = {made[one].own for one in begun if made[one].own}
+    sent = {one for one in begun if one.startswith("source.")}
+    return "; ".join([*filter(None, [_named(sent)]), *(f"*{one}*" for one in sorted(own))])
+
+
+def _named(columns: Iterable[str]) -> str:
+    """Columns by their tables; of a table with many only how many."""
+    of: dict[str, list[str]] = {}
+    for full in sorted(columns):
+        table, _, name = full.removeprefix("source.").rpartition(".")
+        of.setdefault(table, []).append(name)
+    return "; ".join(
+        f"{table}: " + (", ".join(f"`{name}`" for name in names) if len(names) <= COLUMNS_NAMED
+                        else f"{len(names)} columns")
+        for table, names in of.items()
+    )  # fmt: skip
 
 
 def commands_page() -> Iterator[str]:

@@ -109,6 +109,7 @@ def _answer(rule: Rule, outcome: Outcome) -> Any:
     from great_expectations.expectations.expectation_configuration import (
         ExpectationConfiguration,
     )
+    from great_expectations.expectations.metadata_types import FailureSeverity
 
     from expectations import engine  # noqa: F401  registers our expectation
 
@@ -119,7 +120,7 @@ def _answer(rule: Rule, outcome: Outcome) -> Any:
         expectation_config=ExpectationConfiguration(
             type=rule.kind,
             kwargs=rule.arguments,
-            severity=rule.severity,
+            severity=FailureSeverity(rule.severity),
             description=f"{rule.rule} ({rule.severity}): {rule.reason}",
         ),
         result={

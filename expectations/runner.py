@@ -39,7 +39,7 @@ def validate(
     connection: duckdb.DuckDBPyConnection, rules: list[Rule], *, where: str, whole: bool = True
 ) -> list[Finding]:
     """Fill the tables `broken` (_row, rule, severity) and `finding` (what every rule asked found)
-    from the view `typed`.
+    from the views `typed` and, for rules across rows, `known`.
 
     Rules about the table as a whole are asked only when the batch is the `whole` of it; they raise
     TooFewRows when they are critical and fail. Raises
@@ -72,7 +72,7 @@ def validate(
     _note_broken(connection, failed)
     for rule, _ in failed:
         if rule.implicates != "all":
-            _spare(connection, rule.rule, rule.implicates)
+            _spare(connection, rule, rule.implicates)
     _count(connection, rules, {rule.rule for rule in failed_as_a_whole})
     return [
         Finding(*row)
@@ -140,7 +140,7 @@ def _note_broken(connection: duckdb.DuckDBPyConnection, failed: list[tuple[Rule,
         )
 
 
-def _spare(connection: duckdb.DuckDBPyConnection, rule: str, spared: AllButOne) -> None:
+def _spare(connection: duckdb.DuckDBPyConnection, rule: Rule, spared: AllButOne) -> None:
     """Take out of `broken` the one row of each group that the rule does not implicate. A row that
     another critical rule rejects is no rival to the others."""
     among = ", ".join(f'"{column}"' for column in spared.among)
@@ -148,13 +148,13 @@ def _spare(connection: duckdb.DuckDBPyConnection, rule: str, spared: AllButOne) 
     connection.execute(
         f"""
         DELETE FROM broken WHERE rule = $rule AND _row IN (
-            SELECT _row FROM typed
-            WHERE _row IN (SELECT _row FROM broken WHERE rule = $rule) AND _row NOT IN (
-                SELECT _row FROM broken WHERE rule <> $rule AND severity = 'critical')
+            SELECT _row FROM known
+            WHERE NOT ({rule.arguments["condition"]}) AND (_row IS NULL OR _row NOT IN (
+                SELECT _row FROM broken WHERE rule <> $rule AND severity = 'critical'))
             QUALIFY "{spared.by}" = {best}("{spared.by}") OVER (PARTITION BY {among})
                 AND count(*) OVER (PARTITION BY {among}, "{spared.by}") = 1)
         """,
-        {"rule": rule},
+        {"rule": rule.rule},
     )
 
 

@@ -79,6 +79,12 @@ class Rule(BaseModel):
         rest = {name: part for name, part in value.items() if name != kinds[0]}
         return {**rest, "kind": kinds[0], "arguments": value[kinds[0]]}
 
+    @model_validator(mode="after")
+    def _can_spare(self) -> "Rule":
+        if self.implicates != "all" and "condition" not in self.arguments:
+            raise ValueError("`implicates` goes with expect_rows_to_satisfy")
+        return self
+
     @property
     def is_about_rows(self) -> bool:
         return not self.kind.startswith("expect_table_")

@@ -19,7 +19,7 @@ from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
 from warehouse.tables import tables
 
 
-@dataclass(frozen=True)
+@dataclass
 class Judged:
     """A core table as of the newest batch it holds."""
 

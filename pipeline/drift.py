@@ -5,14 +5,9 @@ stream stops, or the file is refused. A retyped one: the batch loads when its va
 declared, else the stream stops. An unseen code: its rows are quarantined.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import duckdb
-import ibis
-import ibis.expr.operations as ops
-import ibis.expr.types as ir
-from ibis.backends.sql.datatypes import DuckDBType
 
 from common.definition import Source, Stream
 from common.errors import SourceShapeChanged
@@ -21,12 +16,9 @@ from common.settings import Settings
 from common.shape import Drift
 from connectors.readers import Pull
 from expectations.runner import Finding
-from transforms.conform import conform_of
-from transforms.standardise.typed import SENT, typed
+from pipeline.lineage import Graph, after, graph, sent
 from warehouse.catalog import reading
 from warehouse.drift import Report, Seen, standing
-from warehouse.shares import load_contracts
-from warehouse.tables import LANDING_COLUMNS, tables
 
 UNREADABLE_AT_MOST = 0.01
 """Share of a batch's rows that may not read as declared while a retyped column still lands."""
@@ -44,9 +36,9 @@ def judge(pull: Pull, findings: list[Finding]) -> None:
     """Add to the pull's drifts what its rows tell: codes never seen, how many rows of a retyped
     column cannot be read. Raises SourceShapeChanged when those are too many."""
     broken = {finding.rule: finding.rows_broken for finding in findings}
-    for sent, column in pull.stream.columns.items():
+    for name, column in pull.stream.columns.items():
         if rows := broken.get(f"{column.name}_unknown", 0):
-            pull.drifts.append(Drift("unseen_code", sent, rows=rows))
+            pull.drifts.append(Drift("unseen_code", name, rows=rows))
     for place, drift in enumerate(pull.drifts):
         if drift.kind != "retyped":
             continue
@@ -68,13 +60,14 @@ def report(connection: duckdb.DuckDBPyConnection, pull: Pull, *, stopped: bool =
     known = standing(connection, source.name, stream.name)
     seen = {one.drift.identity for one in known}
     new = [drift for drift in pull.drifts if drift.identity not in seen]
+    made = graph(pull.settings) if new else {}
     for drift in new:
         log.warning("drift", source=source.name, stream=stream.name, kind=drift.kind,
                     column=drift.column, likely=drift.likely, rows=drift.rows)  # fmt: skip
     return Report(
         shape=None if stopped or pull.shape == pull.known_shape else pull.shape,
         first_seen=[
-            (drift, downstream(pull.settings, source, stream, drift),
+            (drift, downstream(made, source, stream, drift),
              "stopped" if stopped else DEFAULTS[drift.kind])
             for drift in new
         ],
@@ -106,80 +99,12 @@ def _is_over(seen: Seen, pull: Pull) -> bool:
     return pull.scope == "all" if seen.drift.kind == "unseen_code" else pull.shape is not None
 
 
-def downstream(settings: Settings, source: Source, stream: Stream, drift: Drift) -> list[str]:
-    """Core columns that are computed from a declared column (`core.person.sex`) and the datasets
-    of contracts that grant one of them (`disdukcapil: resident`)."""
+def downstream(made: Graph, source: Source, stream: Stream, drift: Drift) -> list[str]:
+    """Core columns that depend on a declared column (`core.person.sex`) and the datasets of
+    contracts that carry what depends on it (`disdukcapil: resident`)."""
     if drift.column not in stream.columns:
         return []
-    fed = [
-        (table, column)
-        for table, column, needs in lineage(source, stream)
-        if stream.columns[drift.column].name in needs
-    ]
-    granted = [
-        f"{contract.agency}: {dataset.name}"
-        for contract in load_contracts(settings).values()
-        for dataset in contract.datasets
-        if any(table == dataset.table and column in dict(dataset.columns) for table, column in fed)
-    ]
-    return [f"{table}.{column}" for table, column in fed] + granted
-
-
-def lineage(source: Source, stream: Stream) -> Iterator[tuple[str, str, set[str]]]:
-    """Core table, its column, and our names of the stream's columns it is computed from, as the
-    Ibis expressions of the conform module say: values, joins and filters alike."""
-    sent = {name: DuckDBType.from_string(kind) for name, kind in LANDING_COLUMNS.items()}
-    sent |= dict.fromkeys(stream.names, ibis.dtype("string"))
-    shape = typed(ibis.table(sent, name="sent"), stream)
-    rows = ibis.table(shape.schema(), name="rows")
-    rows_op = rows.op()
-    named = rows.rename(source_record_id="_record_id", flags="_flags")
-    for table, conformed in conform_of(source, stream.name)(named, _unbound).items():
-        for column in tables()[table].own_columns:
-            needs = {name.removesuffix(SENT) for name in _needs(conformed[column].op(), rows_op)}
-            yield table, column, needs | set(stream.key if "_record_id" in needs else ())
-
-
-def _unbound(name: str) -> ir.Table:
-    columns = {
-        column: DuckDBType.from_string(one.type)
-        for column, one in tables()[name].all_columns.items()
-    }
-    return ibis.table(columns, name=name)
-
-
-def _needs(value: ops.Node, rows: ops.Node) -> set[str]:
-    """Names of the columns of `rows` that a value depends on."""
-    found: set[str] = set()
-    asked: set[ops.Node] = set()
-    queue: list[ops.Node] = [value]
-    while queue:
-        node = queue.pop()
-        if node in asked:
-            continue
-        asked.add(node)
-        if isinstance(node, ops.Field):
-            if node.rel == rows:
-                found.add(node.name)
-            else:
-                queue += _behind(node.rel, node.name)
-        else:
-            queue += [one for one in node.__children__ if isinstance(one, ops.Value)]
-    return found
-
-
-def _behind(relation: ops.Node, name: str) -> list[ops.Node]:
-    """What decides a column of a relation: its value, and which rows there are at all."""
-    conditions = [
-        one for one in relation.__children__
-        if isinstance(relation, ops.Filter) and isinstance(one, ops.Value)
-    ]  # fmt: skip
-    value = relation.values.get(name)
-    if isinstance(relation, ops.JoinChain) and isinstance(value, ops.Field):
-        conditions += [
-            predicate
-            for link in relation.rest
-            if link.table == value.rel
-            for predicate in link.predicates
-        ]
-    return [*([] if value is None else [value]), *conditions]
+    touched = after(made, sent(source, stream, drift.column), choice=True)
+    core = sorted(name for name in touched if name.startswith("core."))
+    datasets = {tuple(name.split(".")[1:3]) for name in touched if name.startswith("contract.")}
+    return core + [f"{agency}: {dataset}" for agency, dataset in sorted(datasets)]

@@ -4,7 +4,7 @@ A unit is a stream, or one submitter of it. What it sends on each weekday is lea
 ordinary nights: neither off nor slow by the city's calendar, nor under an alarm. How unlikely a
 count is comes from the negative binomial distribution, exactly, so that twelve births a night may
 become five without an alarm and never none. A unit that is too young is not judged.
-docs/decisions/0012-silence.md says how the constants were chosen and what they let through.
+docs/decisions/0013-silence.md says how the constants were chosen and what they let through.
 """
 
 from collections.abc import Iterable, Iterator

@@ -171,5 +171,5 @@ def _leaks(settings: Settings, canaries: tuple[set[str], list[str]]) -> Iterator
 
 
 def _where_nobody_may_be(settings: Settings) -> Iterator[Path]:
-    for folder in ("logs", "airflow", "data_docs"):
+    for folder in ("logs", "airflow", "data_docs", "lineage"):
         yield from (path for path in sorted((settings.home / folder).rglob("*")) if path.is_file())

@@ -25,6 +25,7 @@ from common.shape import Drift
 from connectors.readers import Pull
 from connectors.readers import look as look_at
 from pipeline.drift import downstream
+from pipeline.lineage import graph
 from warehouse.catalog import lake_folder, reading
 from warehouse.drift import recorded_shape, standing
 
@@ -65,6 +66,7 @@ def propose(settings: Settings, source: Source, resolve: Resolver) -> Proposal:
     """Look at every stream of the source and write the definition that fits below
     `<home>/proposals/`. Raises the SourceError family when a stream cannot be looked at."""
     found: list[Difference] = []
+    made = graph(settings)
     for stream in source.streams:
         pull = Pull(source, stream, resolve(stream.connection), settings)
         if (lake_folder(settings) / "catalog.sqlite").exists():
@@ -78,7 +80,7 @@ def propose(settings: Settings, source: Source, resolve: Resolver) -> Proposal:
                 raise
         told = {(one.stream, one.drift.identity) for one in found}
         found += [
-            Difference(stream.name, one, tuple(downstream(settings, source, stream, one)))
+            Difference(stream.name, one, tuple(downstream(made, source, stream, one)))
             for one in pull.drifts
             if (stream.name, one.identity) not in told
         ]

@@ -34,7 +34,7 @@ from transforms.standardise.typed import VERSION, typed
 from warehouse import quarantine, staging
 from warehouse.catalog import reading, set_up, tidy
 from warehouse.drift import Report, recorded_shape
-from warehouse.load import Account, FileRecord, Reach, load, record_failure
+from warehouse.load import Account, FileRecord, Reach, load, record_failure, unread
 from warehouse.reference import load_reference
 from warehouse.views import set_up_views
 
@@ -237,6 +237,9 @@ def run(
             area,
             lambda rows: typed(rows, stream),
             lambda name: is_named(name) or name == stream.stamp,
+        )
+        staging.give_known(
+            area, lambda rows: typed(rows, stream), is_named, unread(area, supply.reach())
         )
         mark("staged", **where)
         supply.judge(validate(area.connection, rules, where=area.where, whole=supply.whole))

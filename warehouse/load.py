@@ -197,6 +197,21 @@ def key_bucket(key: Sequence[str], bits: int) -> str:
     return f"(CAST('0x' || left(md5(coalesce({text}, '')), 8) AS BIGINT) >> {32 - bits})"
 
 
+def unread(area: Staging, reach: Reach) -> str:
+    """SQL over the stream's landing: rows whose record the batch did not ask the source for."""
+    match reach.scope:
+        case "all":
+            return "FALSE"
+        case "buckets":
+            asked = ", ".join(map(str, reach.buckets))
+            bucket = key_bucket([f'"{part}"' for part in area.stream.key], reach.bits)
+            return f"{bucket} NOT IN ({asked})" if asked else "TRUE"
+        case "files":
+            return "_origin NOT IN (SELECT DISTINCT _origin FROM staged)"
+        case _:
+            return "TRUE"
+
+
 def _is_first(connection: duckdb.DuckDBPyConnection, account: Account) -> bool:
     """Nothing of the stream loaded before, so whatever there is of it is in this batch."""
     return not _scalar(

@@ -68,16 +68,21 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     (folder / NAME).write_text(text + "\n")
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder; empty when there is none."""
+    path = folder / NAME
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def verify(folder: Path) -> dict[str, Any]:
     """Re-compute every hash and row count. Returns the manifest; raises ExtractFault."""
-    path = folder / NAME
-    if not path.exists():
+    manifest = read_manifest(folder)
+    if not manifest:
         raise ExtractFault(
             "there is no manifest",
             where=folder.name,
             next_step="deliver again: `muara extract` (for published/: `muara publish`).",
         )
-    manifest = json.loads(path.read_text())
     faults = []
     listed = {entry["path"] for entry in manifest["files"]}
     present = {

@@ -4,7 +4,6 @@ Built beside the old one from a single snapshot of the lake and swapped in by on
 opens `published/current` has yesterday's or tonight's, never a mixture.
 """
 
-import json
 import os
 import secrets
 import shutil
@@ -16,7 +15,7 @@ import duckdb
 from common.errors import ExtractFault
 from common.settings import Settings
 from warehouse.catalog import attach, changed_since, open_duckdb, reading
-from warehouse.manifest import sha256_of, verify, write_manifest
+from warehouse.manifest import read_manifest, sha256_of, verify, write_manifest
 from warehouse.masks import selection
 from warehouse.tables import Table, tables
 
@@ -32,6 +31,11 @@ def published_tables() -> list[Table]:
         for table in tables().values()
         if table.schema_name in ("core", "mart", "ref") and not table.identity
     ]
+
+
+def parquet(folder: Path, table: Table) -> Path:
+    """The Parquet file of a table in a publication."""
+    return folder / "parquet" / table.schema_name / f"{table.short_name}.parquet"
 
 
 def publish(settings: Settings, night: date) -> dict[str, int]:
@@ -104,7 +108,7 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
             )
     connection.execute("COMMIT")
     for table in published_tables():
-        target = folder / "parquet" / table.schema_name / f"{table.short_name}.parquet"
+        target = parquet(folder, table)
         target.parent.mkdir(parents=True, exist_ok=True)
         readable = ", ".join(
             f'CAST("{name}" AS VARCHAR) AS "{name}"' if kind == "UUID" else f'"{name}"'
@@ -144,8 +148,7 @@ def _forget_old(home: Path, current: Path) -> None:
 
 def current_manifest(settings: Settings) -> dict:
     """The manifest of what is published now; empty when nothing is."""
-    path = settings.home / "published" / "current" / "manifest.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    return read_manifest(settings.home / "published" / "current")
 
 
 def _one(connection: duckdb.DuckDBPyConnection, query: str) -> int:

@@ -256,9 +256,39 @@ def type_rows(
     )
     names = ["_row", "_rows_with_key", *area.stream.names]
     expression = typed(rows.select(*names))
-    needed = [name for name in expression.columns if name.startswith("_") or is_needed(name)]
-    query = ibis.to_sql(expression.select(*needed), dialect="duckdb")
-    area.connection.execute(f"CREATE VIEW typed AS {query}")
+    area.connection.execute(f"CREATE VIEW typed AS {_only(expression, is_needed)}")
+
+
+def give_known(
+    area: Staging,
+    typed: Callable[[ir.Table], ir.Table],
+    is_needed: Callable[[str], bool],
+    unread: str,
+) -> None:
+    """Make `known`, for rules across rows: `typed`, and the newest sound landed rows that the batch
+    has not read again (`unread`, SQL over landing), with `_row` NULL."""
+    backend = ibis.duckdb.from_connection(area.connection)
+    names = ", ".join(f'landed."{name}"' for name in area.stream.names)
+    area.connection.execute(
+        f"""
+        CREATE VIEW landed_elsewhere AS
+        SELECT NULL::BIGINT AS _row, 1::BIGINT AS _rows_with_key, {names}
+        FROM {area.landing} AS landed SEMI JOIN (
+            SELECT _record_id, max(_batch_id) AS _batch_id FROM {area.landing}
+            WHERE {unread} GROUP BY _record_id
+            HAVING arg_max(_op, _batch_id) IN ('insert', 'update')
+        ) AS newest USING (_record_id, _batch_id)
+        ANTI JOIN staged USING (_record_id)
+        """
+    )
+    elsewhere = _only(typed(backend.table("landed_elsewhere")), is_needed)
+    area.connection.execute(f"CREATE VIEW known AS FROM typed UNION ALL BY NAME ({elsewhere})")
+
+
+def _only(rows: ir.Table, is_needed: Callable[[str], bool]) -> str:
+    """SQL: the technical columns and those that are needed."""
+    needed = [name for name in rows.columns if name.startswith("_") or is_needed(name)]
+    return str(ibis.to_sql(rows.select(*needed), dialect="duckdb"))
 
 
 def check_arrival(area: Staging, extracted: int, announced: int | None) -> None:

@@ -1,6 +1,6 @@
 """The batch that every contender judges: residents of the sample city, as the pipeline stages them.
 
-A city has 356,629; more are made of copies whose NIK ends in other digits.
+All there are, or as many as are wanted: of copies whose NIK ends in other digits.
 """
 
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def rules(settings: Settings) -> list[Rule]:
     return [rule for rule in every if rule.is_about_rows]
 
 
-def make(home: Path, rows: int, target: Path) -> None:
+def make(home: Path, rows: int | None, target: Path) -> None:
     """Write the staged batch (`typed.parquet`) to `target`. The city in `home` must be there; its
     families are loaded, for rules look at them."""
     settings = Settings(home=home, today=city.today(home / "city"))
@@ -47,12 +47,12 @@ def make(home: Path, rows: int, target: Path) -> None:
         staging.type_rows(
             area, lambda table: typed(table, stream), columns_named_in(rules(settings))
         )
-        area.file("typed").replace(target)
+        area.connection.execute(f"COPY (FROM typed) TO '{target}' {staging.AS_PARQUET}")
 
 
-def _multiplied(pull: Pull, rows: int) -> Iterator[tuple[pa.RecordBatch, str | None]]:
+def _multiplied(pull: Pull, rows: int | None) -> Iterator[tuple[pa.RecordBatch, str | None]]:
     pieces = [piece.rows for piece in read(pull)]
-    left, copy = rows, 0
+    left, copy = rows or sum(piece.num_rows for piece in pieces), 0
     while left > 0:
         for piece in pieces:
             piece = _renumbered(piece.slice(0, left), copy)
@@ -80,7 +80,7 @@ def _renumbered(piece: pa.RecordBatch, copy: int) -> pa.RecordBatch:
 
 @contextmanager
 def opened(home: Path, batch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection as the pipeline's: the lake attached, `typed`, `staged` and the context there."""
+    """A connection as the pipeline's: the lake attached, and what rules refer to."""
     settings = Settings(home=home, today=city.today(home / "city"))
     source = load_source(settings, SOURCE)
     spill = batch.parent / "spill"
@@ -88,7 +88,7 @@ def opened(home: Path, batch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         attach(connection, settings)
         connection.execute(f"CREATE VIEW typed AS FROM read_parquet('{batch}')")
-        connection.execute("CREATE VIEW staged AS FROM typed")
+        connection.execute("CREATE VIEW staged AS FROM typed; CREATE VIEW known AS FROM typed")
         area = staging.Staging(connection, source, source.stream(STREAM), batch.parent)
         staging.give_context(area, settings.today)
         yield connection

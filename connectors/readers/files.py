@@ -14,9 +14,12 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from pyarrow import csv
 
-from common.definition import FilesAccess
+from common.definition import FilesAccess, Stream
 from common.errors import MuaraError, SourceMalformed, SourceShapeChanged, SourceUnavailable
+from common.settings import Settings
 from connectors.readers.pull import FileOutcome, Piece, Pull, note_shape
+
+ASK = "ask the sender for the whole file; it is taken up by the next run."
 
 
 def read(pull: Pull) -> Iterator[Piece]:
@@ -64,9 +67,14 @@ def _files(pull: Pull) -> Iterator[tuple[str, Path]]:
         yield path.relative_to(folder).as_posix(), path
 
 
+def kept_at(settings: Settings, source: str, digest: str) -> Path:
+    """Where the original bytes with this SHA-256 are kept."""
+    return settings.home / "originals" / source / digest[:2] / digest
+
+
 def _keep(pull: Pull, path: Path, digest: str) -> Path:
     """The original bytes, stored once under their hash."""
-    kept = pull.settings.home / "originals" / pull.source.name / digest[:2] / digest
+    kept = kept_at(pull.settings, pull.source.name, digest)
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         half = kept.with_suffix(".half")
@@ -76,24 +84,40 @@ def _keep(pull: Pull, path: Path, digest: str) -> Path:
 
 
 def _parse(pull: Pull, origin: str, content: bytes) -> pa.Table:
-    """All columns as text. Raises SourceMalformed or SourceShapeChanged naming file and row."""
-    access, where = pull.access(FilesAccess), f"{pull.where} file {origin}"
-    ask = "ask the sender for the whole file; it is taken up by the next run."
+    """The declared columns as text. Raises SourceMalformed or SourceShapeChanged naming file and
+    row."""
+    where = f"{pull.where} file {origin}"
+    table = parse(pull.stream, where, content)
+    if not set(table.column_names) & set(pull.stream.columns):
+        # Perhaps the header is missing: what stands in its place may be a person.
+        raise SourceShapeChanged("no declared column is named in its first line", where=where,
+                                 next_step=ASK)  # fmt: skip
+    try:
+        note_shape(pull, dict.fromkeys(table.column_names, ""))
+    except SourceShapeChanged as error:
+        raise SourceShapeChanged(error.what, where=where, next_step=error.next_step) from None
+    return table.select(list(pull.stream.columns))
+
+
+def parse(stream: Stream, where: str, content: bytes) -> pa.Table:
+    """All columns of a file; those that are declared are text. Raises SourceMalformed."""
+    access = stream.read
+    assert isinstance(access, FilesAccess)
     try:
         text = content.decode(access.encoding)
     except UnicodeDecodeError as error:
         raise SourceMalformed(
-            f"byte {error.start} is not {access.encoding}", where=where, next_step=ask
+            f"byte {error.start} is not {access.encoding}", where=where, next_step=ASK
         ) from None
     if not text.endswith("\n"):
-        raise SourceMalformed("half-written: the last line has no end", where=where, next_step=ask)
+        raise SourceMalformed("half-written: the last line has no end", where=where, next_step=ASK)
     try:
-        table = csv.read_csv(
+        return csv.read_csv(
             io.BytesIO(text.encode()),
             read_options=csv.ReadOptions(use_threads=False),  # only then errors name the row
             parse_options=csv.ParseOptions(delimiter=access.separator, newlines_in_values=True),
             convert_options=csv.ConvertOptions(
-                column_types={name: pa.string() for name in pull.stream.columns},
+                column_types={name: pa.string() for name in stream.columns},
                 strings_can_be_null=True,
                 null_values=[""],
                 quoted_strings_can_be_null=False,
@@ -104,15 +128,5 @@ def _parse(pull: Pull, origin: str, content: bytes) -> pa.Table:
         raise SourceMalformed(
             f"row {row.strip('#:')} has the wrong number of fields" if row else "not readable",
             where=where,
-            next_step=ask,
+            next_step=ASK,
         ) from None
-    if not set(table.column_names) & set(pull.stream.columns):
-        # Perhaps the header is missing: what stands in its place may be a person.
-        raise SourceShapeChanged(
-            "no declared column is named in its first line", where=where, next_step=ask
-        )
-    try:
-        note_shape(pull, dict.fromkeys(table.column_names, ""))
-    except SourceShapeChanged as error:
-        raise SourceShapeChanged(error.what, where=where, next_step=error.next_step) from None
-    return table.select(list(pull.stream.columns))

@@ -18,8 +18,10 @@ from muara.cli import (
     comparing,
     definitions,
     difference,
+    expectations,
     gaps,
     giving,
+    lineage,
     loading,
     person,
     quarantine,
@@ -41,6 +43,8 @@ for command in (
     quarantine.replay,
     comparing.reconcile,
     asking.sql,
+    lineage.trace,
+    lineage.lineage,
     giving.publish,
     giving.extract,
     giving.rejections,
@@ -49,6 +53,7 @@ for command in (
     asking.doctor,
 ):
     app.command()(command)
+app.add_typer(expectations.expectations_app, name="expectations")
 app.add_typer(quarantine.quarantine_app, name="quarantine")
 app.add_typer(city.city_app, name="city")
 app.add_typer(person.person_app, name="person")

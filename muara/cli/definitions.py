@@ -42,7 +42,7 @@ def check(
     if propose or accept:
         _check_drift(source, propose, as_json)
         return
-    from expectations.suite import load_rules
+    from expectations.suite import load_core_rules, load_rules
     from transforms.conform import conform_of, landing_only
     from warehouse.shares import load_contracts
 
@@ -55,6 +55,8 @@ def check(
             rules[f"{one.name}.{stream}"] = len(found_rules)
             if conform_of(one, stream) is landing_only:
                 parked.append(f"{one.name}.{stream}")
+    if not source:
+        rules |= {table: len(of_table) for table, of_table in load_core_rules(settings).items()}
     contracts = load_contracts(settings)
     data = {"rules": rules, "contracts": sorted(contracts), "landing_only": parked}
 
@@ -62,8 +64,8 @@ def check(
         if parked:
             console.print(f"landed and in no core table: {', '.join(parked)}")
         console.print(
-            f"{len(chosen)} source(s), {len(rules)} streams, {sum(rules.values())} rules, "
-            f"{len(contracts)} contracts: no fault"
+            f"{len(chosen)} source(s), {len(rules)} streams and core tables, "
+            f"{sum(rules.values())} rules, {len(contracts)} contracts: no fault"
         )
 
     answer(as_json, data, show)

@@ -25,7 +25,7 @@ from common.settings import ROOT, Settings
 SOURCES = ("cctv", "civil_registry", "report_inbox")
 CANARY_NAME = "SITI KENARI WALUYANINGSIH"
 CANARY_NIK = "3274016505900042"
-FOLDERS = ("airflow", "logs")
+FOLDERS = ("airflow", "lineage", "logs")
 
 
 class Machine:
@@ -119,6 +119,11 @@ class Machine:
             timeout=300,
             **options,
         )
+
+    def events(self) -> list[dict[str, Any]]:
+        """OpenLineage events, in the order in which they came."""
+        lines = (self.home / "lineage" / "events.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
 
     def metadata(self, query: str) -> list[tuple[Any, ...]]:
         """Airflow's own database, read beside it."""

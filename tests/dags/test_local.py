@@ -1,13 +1,15 @@
 """`python -m dags.local night`: every DAG once, in asset order, in one process."""
 
 import os
+import sqlite3
 import stat
 
+import duckdb
 import pytest
 
 from common.settings import Settings
 from dags import local
-from tests.dags.machine import Machine
+from tests.dags.machine import CANARY_NAME, CANARY_NIK, Machine
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +18,8 @@ def after(tmp_path_factory):
     second table, the inbox not at all."""
     machine = Machine(tmp_path_factory.mktemp("night"))
     machine.fill("civil_registry", "family", [])
+    with sqlite3.connect(machine.folder / "cctv.db") as cameras:
+        cameras.execute("UPDATE Monitors SET Name = ?", [f"{CANARY_NAME} {CANARY_NIK}"])
     machine.night = machine.run("night")
     return machine
 
@@ -59,6 +63,44 @@ def test_only_settled_sources_say_so(after):
         "SELECT asset.name FROM asset_event JOIN asset ON asset.id = asset_id ORDER BY 1"
     )
     assert events == [("cctv",), ("cctv.monitor",), ("cctv.monitor_status",), ("published",)]
+
+
+def test_events_name_what_every_task_read_and_wrote(after):
+    told = {event["job"]["name"]: event for event in after.events()}
+    for source, definition in after.definitions.items():
+        for stream in definition["streams"]:
+            event = told[f"sync_{source}.{stream['name']}"]
+            assert event["eventType"] == ("COMPLETE" if source == "cctv" else "FAIL")
+            assert (f"muara://source/{source}", stream["name"]) in named(event["inputs"])
+            landing = f"landing.{source}__{stream['name']}"
+            assert ("muara://lake", landing) in named(event["outputs"])
+            assert ("muara://lake", "quarantine.row") in named(event["outputs"])
+    assert ("muara://lake", "core.person") in named(told["sync_civil_registry.resident"]["outputs"])
+    assert ("muara://lake", "mart.camera_owner") in named(told["publish.publish"]["outputs"])
+    assert ("muara://published", "core.camera") in named(told["publish.publish"]["outputs"])
+    delivered = told["deliver_extracts.deliver"]
+    assert ("muara://contract/bp4d", "proposal") in named(delivered["outputs"])
+    assert ("muara://lake", "core.proposal") in named(delivered["inputs"])
+
+
+def test_events_name_the_columns_that_a_column_is_made_of(after):
+    told = {event["job"]["name"]: event for event in after.events()}
+    outputs = {one["name"]: one for one in told["sync_cctv.monitor_status"]["outputs"]}
+    columns = outputs["core.camera_status"]["facets"]["columnLineage"]["fields"]
+    assert [
+        (one["namespace"], one["name"], one["field"])
+        for one in columns["camera_record_id"]["inputFields"]
+    ] == [("muara://source/cctv", "monitor_status", "MonitorId")]
+
+
+def named(datasets):
+    return {(one["namespace"], one["name"]) for one in datasets}
+
+
+def test_nobody_is_named_in_logs_metadata_or_events(after):
+    published = after.home / "published" / "current" / "parquet" / "core" / "camera.parquet"
+    assert CANARY_NAME in str(duckdb.sql(f"FROM '{published}'").fetchall()), "somebody is there"
+    assert after.files_naming_the_canary() == []
 
 
 def test_one_pool_per_agency_system(after):

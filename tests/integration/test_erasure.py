@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import DefinitionError
 from pipeline import leave
+from pipeline.trace import trace
 from warehouse.catalog import attach, lake_folder, open_duckdb, reading
 from warehouse.erase import erase
 
@@ -60,6 +61,9 @@ def test_an_erased_person_is_gone_and_last_month_still_answers(first_night, tmp_
     leave.deliver(town.settings)
     assert_gone(town, nik)
     assert waivers(town) == 0
+    left = trace(town.settings, record)
+    assert (left.erased_on, left.landed, left.held) == (town.settings.today, [], [])
+    assert {(one.table, one.closed_reason) for one in left.versions} == {("core.person", "erased")}
     assert residents(town, last_month) == counted
     assert residents(town, town.settings.today) == counted - 1
 

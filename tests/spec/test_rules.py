@@ -37,6 +37,7 @@ def judge(rows: str, rules: list[Rule], connection: Connection | None = None) ->
     """What the rules make of `rows`, a SQL query of typed rows."""
     connection = connection or duckdb.connect()
     connection.execute(f"CREATE TABLE staged AS {rows}; CREATE VIEW typed AS FROM staged")
+    connection.execute("CREATE VIEW known AS FROM typed")
     findings = validate(connection, rules, where="test")
     broken = connection.execute("SELECT _row, rule FROM broken ORDER BY ALL").fetchall()
     return Judged(findings, broken)
@@ -47,7 +48,8 @@ TWICE = (
     "SELECT * FROM (VALUES (1, 'a', 2020), (2, 'a', 2021), (3, 'b', 2020)) AS t (_row, nik, year)"
 )
 TIED = "SELECT * FROM (VALUES (1, 'a', 2020), (2, 'a', 2020)) AS t (_row, nik, year)"
-UNIQUE = {"rule": "nik_twice", "expect_column_values_to_be_unique": {"column": "nik"}}
+SHARED = "nik NOT IN (SELECT nik FROM known GROUP BY ALL HAVING count(*) > 1)"
+UNIQUE = {"rule": "nik_twice", "expect_rows_to_satisfy": {"condition": SHARED}}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,11 @@ def test_a_rule_across_rows_says_whom_it_implicates(rows, implicates, broken):
     judged = judge(rows, [rule(**UNIQUE, implicates=implicates)])
     assert judged.broken == [(row, "nik_twice") for row in broken]
     assert judged.findings == [Finding("nik_twice", "critical", len(broken))]
+
+
+def test_stock_uniqueness_implicates_all():
+    stock = rule(rule="nik_twice", expect_column_values_to_be_unique={"column": "nik"})
+    assert judge(TWICE, [stock]).broken == [(1, "nik_twice"), (2, "nik_twice")]
 
 
 def test_a_row_that_is_rejected_anyway_is_no_rival():
