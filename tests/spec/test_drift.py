@@ -16,7 +16,7 @@ from pipeline import proposal
 from pipeline.drift import downstream
 from pipeline.lineage import graph
 from pipeline.sync import prepare
-from tests.world import Cameras, counts, monitor
+from tests.world import NOTED_EVERY_NIGHT, Cameras, counts, monitor
 from warehouse.catalog import changed_since, disagreements, reading
 from warehouse.drift import accept
 
@@ -84,7 +84,7 @@ def test_the_shape_is_recorded_once(cameras):
     first = cameras.rows(shape)
     assert first[:2] == [("Id", "integer"), ("Name", "varchar(64)")]
     assert ("Host", "varchar(64)") in first, "names of ignored columns, never their values"
-    assert cameras.written_tonight() == (SAME, {"ops.ledger"})
+    assert cameras.written_tonight() == (SAME, NOTED_EVERY_NIGHT)
     assert cameras.rows(shape) == first
     assert cameras.drifts() == []
     assert cameras.propose().path is None
@@ -95,7 +95,7 @@ def test_a_new_column_is_reported_and_not_read(cameras):
     assert cameras.tomorrow() == SAME
     seen = [("new", "Password", None, None, "not_read", "open")]
     assert cameras.drifts() == seen
-    assert cameras.written_tonight() == (SAME, {"ops.ledger"}), "told once, not every night"
+    assert cameras.written_tonight() == (SAME, NOTED_EVERY_NIGHT), "told once, not every night"
     assert cameras.drifts() == seen
     landed = [name for name, *_ in cameras.rows("DESCRIBE lake.landing.cctv__monitor")]
     assert "Password" not in landed
@@ -152,7 +152,7 @@ def test_an_accepted_column_changes_landing_and_core_can_still_be_rebuilt(camera
     assert "+      Merek: {name: merek, note: proposed}" in proposed.diff.splitlines()
     cameras.adopt(proposed.path)
     assert cameras.tomorrow() == {"extracted": 40, "updated": 40}, "once, for they gained a column"
-    assert cameras.written_tonight() == (SAME, {"ops.ledger"})
+    assert cameras.written_tonight() == (SAME, NOTED_EVERY_NIGHT)
     versions = "SELECT _op, merek, count(*) FROM lake.landing.cctv__monitor GROUP BY ALL ORDER BY 1"
     assert cameras.rows(versions) == [("insert", None, 40), ("update", "Hikvision", 40)]
     assert cameras.rows("SELECT DISTINCT merek FROM lake.landing.cctv__monitor_now") == [
@@ -187,7 +187,7 @@ def test_a_retyped_column_lands_when_its_values_still_read(cameras):
     cameras.hold(*FORTY)
     assert cameras.tomorrow() == SAME
     assert cameras.drifts() == [("retyped", "Enabled", None, 0, "landed", "open")]
-    assert cameras.written_tonight() == (SAME, {"ops.ledger"})
+    assert cameras.written_tonight() == (SAME, NOTED_EVERY_NIGHT)
     assert accept(cameras.settings, source="cctv") == 1
     assert accept(cameras.settings, source="cctv") == 0
     assert cameras.tomorrow() == SAME
@@ -229,7 +229,7 @@ def test_a_code_never_seen_is_counted_and_told_only_when_short_and_frequent(came
     assert cameras.tomorrow() == {"extracted": 40, "unchanged": 26, "quarantined": 14}
     seen = [("unseen_code", "Function", None, 14, "quarantined", "open")]
     assert cameras.drifts() == seen
-    assert cameras.written_tonight()[1] == {"ops.ledger"}
+    assert cameras.written_tonight()[1] == NOTED_EVERY_NIGHT
     assert cameras.drifts() == seen
 
     proposed = cameras.propose()
