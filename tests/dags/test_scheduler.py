@@ -31,7 +31,9 @@ BUNDLES = [
         "kwargs": {"path": str(Path(__file__).parent / "contending")},
     },
 ]
-FIRST_TRY_FAILED = "SELECT state FROM task_instance WHERE task_id = 'request'"
+FIRST_TRY_FAILED = (
+    "SELECT state FROM task_instance WHERE dag_id = 'sync_report_inbox' AND task_id = 'request'"
+)
 FIRST_RUN_ENDED = "SELECT state FROM dag_run WHERE dag_id = 'sync_civil_registry'"
 ASKED = "SELECT state FROM task_instance WHERE dag_id = 'review_drift' AND task_id = 'ask'"
 REVIEWED = "SELECT state FROM dag_run WHERE dag_id = 'review_drift'"
@@ -151,7 +153,7 @@ def test_intervals_are_whole_nights(evening):
 
 def test_a_transient_failure_is_retried(evening):
     assert evening.metadata(
-        "SELECT state, try_number FROM task_instance WHERE task_id = 'request'"
+        "SELECT state, try_number FROM task_instance WHERE dag_id = 'sync_report_inbox' AND task_id = 'request'"
     ) == [("success", 2)]
 
 
