@@ -152,9 +152,7 @@ def test_intervals_are_whole_nights(evening):
 
 
 def test_a_transient_failure_is_retried(evening):
-    assert evening.metadata(
-        "SELECT state, try_number FROM task_instance WHERE dag_id = 'sync_report_inbox' AND task_id = 'request'"
-    ) == [("success", 2)]
+    assert evening.metadata(f"SELECT state, try_number {REQUESTS}") == [("success", 2)]
 
 
 def test_a_terminal_failure_is_not_retried_and_stops_no_other_stream(evening):
