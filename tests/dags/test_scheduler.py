@@ -31,9 +31,8 @@ BUNDLES = [
         "kwargs": {"path": str(Path(__file__).parent / "contending")},
     },
 ]
-FIRST_TRY_FAILED = (
-    "SELECT state FROM task_instance WHERE dag_id = 'sync_report_inbox' AND task_id = 'request'"
-)
+REQUESTS = "FROM task_instance WHERE dag_id = 'sync_report_inbox' AND task_id = 'request'"
+FIRST_TRY_FAILED = f"SELECT state {REQUESTS}"
 FIRST_RUN_ENDED = "SELECT state FROM dag_run WHERE dag_id = 'sync_civil_registry'"
 ASKED = "SELECT state FROM task_instance WHERE dag_id = 'review_drift' AND task_id = 'ask'"
 REVIEWED = "SELECT state FROM dag_run WHERE dag_id = 'review_drift'"
