@@ -98,7 +98,7 @@ class Rule(BaseModel):
         """Whether a row's verdict depends on the other rows of its batch."""
         said = f"{self.kind} {self.arguments}"
         return self.implicates != "all" or bool(
-            re.search(r"unique|\b(typed|_rows_with_key)\b", said)
+            re.search(r"unique|\b(typed|known|_rows_with_key)\b", said)
         )
 
 

@@ -102,7 +102,9 @@ def is_due(settings: Settings, source: Source, stream: Stream) -> bool:
         staging.stage_own(area)
         staging.judge_duplicates(area)
         staging.give_context(area, night)
-        staging.type_rows(area, lambda rows: typed(rows, stream), columns_named_in(looking))
+        needed = columns_named_in(looking)
+        staging.type_rows(area, lambda rows: typed(rows, stream), needed)
+        staging.give_known(area, lambda rows: typed(rows, stream), needed, unread="FALSE")
         validate(area.connection, looking, where=area.where, whole=False)
         if not staging.found_before(area, [rule.rule for rule in looking]):
             return True

@@ -32,6 +32,37 @@ SAME_NUMBER = 0.5
 """An integer that differs in more than this share of the rows numbers them: no range of it."""
 MARGIN = 0.1
 ENOUGH_ROWS = 30
+WORDS = {
+    "expect_table_row_count_to_be_between": (
+        "Jumlah baris tidak seperti biasanya",
+        "Periksa apakah kiriman lengkap",
+    ),
+    "expect_column_values_to_not_be_null": (
+        "Isian kosong, padahal biasanya terisi",
+        "Isi bila diketahui",
+    ),
+    "expect_column_values_to_be_between": (
+        "Nilai di luar kisaran yang biasa",
+        "Periksa kembali nilainya",
+    ),
+    "expect_rows_to_satisfy": (
+        "Tanggal lebih awal daripada biasanya",
+        "Periksa kembali tanggalnya",
+    ),
+    "expect_column_values_to_be_in_set": (
+        "Kode tidak termasuk yang biasa dipakai",
+        "Periksa kembali kodenya",
+    ),
+    "expect_column_values_to_match_regex": (
+        "Bentuk isian tidak seperti biasanya",
+        "Periksa kembali penulisannya",
+    ),
+    "expect_column_value_lengths_to_be_between": (
+        "Panjang isian tidak seperti biasanya",
+        "Periksa kembali penulisannya",
+    ),
+}
+"""Per expectation: what is wrong, what to correct, in the agency's words."""
 NUMBERS, MOMENTS = ("integer", "decimal"), ("date", "timestamp")
 
 
@@ -55,7 +86,8 @@ class Suggestions:
         """Ready to paste into the source's file of rules."""
         entries = [
             {"rule": rule.rule, rule.kind: rule.arguments, "severity": rule.severity,
-             "reason": rule.reason, "origin": rule.origin}
+             "reason": rule.reason, "origin": rule.origin, "plain": rule.plain,
+             "remedy": rule.remedy}
             for rule in self.rules
         ]  # fmt: skip
         return yaml.safe_dump(
@@ -77,7 +109,7 @@ def suggest(settings: Settings, source: Source, stream: Stream) -> Suggestions:
         reason = f"seen in {past.nights} night(s), {past.versions:,} row versions"
         origin = f"muara expectations suggest, {clock.today(settings)}"
         found = [
-            Rule.model_validate({**one, "severity": "info", "origin": origin,
+            Rule.model_validate({**one, **_words(one), "severity": "info", "origin": origin,
                                  "reason": "; ".join(filter(None, (reason, remark)))})
             for one, remark in _suggested(connection, stream, past)
         ]  # fmt: skip
@@ -86,6 +118,11 @@ def suggest(settings: Settings, source: Source, stream: Stream) -> Suggestions:
     subjects = {_subject(rule) for rule in known}
     return Suggestions(past, [rule for rule in found if rule.rule not in names
                               and _subject(rule) not in subjects])  # fmt: skip
+
+
+def _words(entry: dict[str, Any]) -> dict[str, str]:
+    (kind,) = set(WORDS) & set(entry)
+    return dict(zip(("plain", "remedy"), WORDS[kind], strict=True))
 
 
 def _subject(rule: Rule) -> tuple[str, Any]:

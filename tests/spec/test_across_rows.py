@@ -15,6 +15,8 @@ RULE = {
     "severity": "critical",
     "reason": "a name is given to one camera",
     "origin": "this test",
+    "plain": "Nama dipakai dua kali",
+    "remedy": "Beri nama lain",
 }
 
 
