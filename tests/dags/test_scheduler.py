@@ -76,9 +76,9 @@ def evening(tmp_path_factory):
         machine.wait_for(BACKFILLED, lambda rows: rows == [("success",)] * 2, 300)
         run = _trigger(machine, "review_drift")
         machine.wait_for(ASKED, lambda rows: rows == [("awaiting_input",)], 300)
-        # A person does not answer within a second. Airflow 3.3 fails a question that is answered
+        # A person does not answer within seconds. Airflow 3.3 fails a question that is answered
         # before its scheduler has heard from the executor that the question was asked.
-        pause(5)
+        pause(20)
         _approve(machine, run)
         machine.wait_for(REVIEWED, lambda rows: rows == [("success",)], 300)
         machine.services = psutil.Process(up.pid).children(recursive=True)
