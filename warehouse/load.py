@@ -197,11 +197,12 @@ def key_bucket(key: Sequence[str], bits: int) -> str:
     return f"(CAST('0x' || left(md5(coalesce({text}, '')), 8) AS BIGINT) >> {32 - bits})"
 
 
-def unread(area: Staging, reach: Reach) -> str:
-    """SQL over the stream's landing: rows whose record the batch did not ask the source for."""
+def unread(area: Staging, reach: Reach) -> str | None:
+    """SQL over the stream's landing: rows whose record the batch did not ask the source for; None
+    where it asked for all."""
     match reach.scope:
         case "all":
-            return "FALSE"
+            return None
         case "buckets":
             asked = ", ".join(map(str, reach.buckets))
             bucket = key_bucket([f'"{part}"' for part in area.stream.key], reach.bits)

@@ -263,10 +263,13 @@ def give_known(
     area: Staging,
     typed: Callable[[ir.Table], ir.Table],
     is_needed: Callable[[str], bool],
-    unread: str,
+    unread: str | None,
 ) -> None:
     """Make `known`, for rules across rows: `typed`, and the newest sound landed rows that the batch
-    has not read again (`unread`, SQL over landing), with `_row` NULL."""
+    has not read again (`unread`, SQL over landing; None where there are none), with `_row` NULL."""
+    if unread is None:
+        area.connection.execute("CREATE VIEW known AS FROM typed")
+        return
     backend = ibis.duckdb.from_connection(area.connection)
     names = ", ".join(f'landed."{name}"' for name in area.stream.names)
     area.connection.execute(

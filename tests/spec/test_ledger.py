@@ -41,7 +41,7 @@ def test_changed_since_sees_changes(cameras):
     cameras.sync()
     assert tables_changed_since(cameras, before) == {
         "landing.cctv__monitor", "core.camera", "ops.core_ledger", "ops.ledger",
-        "ops.fingerprint", "ops.judgement", "ops.source_column",
+        "ops.finding", "ops.fingerprint", "ops.judgement", "ops.source_column",
     }  # fmt: skip
 
 
