@@ -8,8 +8,11 @@ RUN_COLUMNS = {
     "batch_id", "closed_batch_id", "first_batch_id", "changed_batch_id", "_batch_id",
     "quarantine_id",
 }  # fmt: skip
-# The account of attempts differs by nature: a killed night has more of them.
-RUN_TABLES = {"ops.ledger", "ops.core_ledger", "ops.submission"}
+# The account of attempts differs by nature: a killed night has more of them. What judged a batch
+# names the newest batches of the tables that its rules look at.
+RUN_TABLES = {
+    "ops.ledger", "ops.core_ledger", "ops.submission", "ops.judgement", "ops.fingerprint",
+}  # fmt: skip
 
 
 def content_hashes(settings: Settings) -> dict[str, tuple[int, str]]:

@@ -22,7 +22,7 @@ MONITOR = ("Id", "Name", "Function", "Enabled", "Latitude", "Longitude", "Host",
            "Installed")  # fmt: skip
 NIGHT = date(2026, 11, 23)
 NOTED_EVERY_NIGHT = {"ops.ledger", "ops.judgement", "ops.fingerprint"}
-"""What the next, unchanged night of the cameras writes: their rules look at the date."""
+"""What the next, unchanged night writes where rules look at the date."""
 
 
 def monitor(number, name="Simpang", function="Monitor", latitude=-6.72, owner="dishub"):
