@@ -24,7 +24,7 @@ from benchmarks.peers.measure import Command, RunFailed, measure
 from benchmarks.peers.source import SERVERS, Source, database, running
 from common.settings import Settings
 from tests.servers import Server
-from warehouse.catalog import attach, open_duckdb, writer_lock
+from warehouse.catalog import writing
 
 ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 2_000_000
 KINDS = sys.argv[2:] or list(SERVERS)
@@ -109,14 +109,11 @@ def _at_the_source(source: Source, folder: Path) -> Iterator[None]:
 @contextmanager
 def _on_our_side(source: Source, folder: Path) -> Iterator[None]:
     settings = Settings(home=folder)
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        attach(connection, settings)
+    with writing(settings) as connection:
         connection.execute(
             "UPDATE lake.landing.bench_cursor__penduduk SET rw = '999' "
             f"WHERE resident_id = '{ROWS // 3}'"
         )
-        connection.close()
     yield
 
 

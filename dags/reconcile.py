@@ -5,14 +5,12 @@ source's `window`. Differences that are explained are recorded; one that is not 
 counts only. `muara reconcile` names the records.
 """
 
-from datetime import datetime, timedelta
-
 from airflow.sdk import DAG, TriggerRule, chain, task
 
 from common.definition import Source, load_source, load_sources
 from common.settings import Settings
 from dags.failures import as_airflow_failures
-from dags.schedule import at
+from dags.schedule import at, retrying
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
@@ -40,15 +38,10 @@ def dag_of(source: Source, settings: Settings) -> DAG:
         description=f"{source.title}: compared with the warehouse",
         doc_md=__doc__,
         schedule=at(source.reconcile or settings.reconcile_schedule),
-        start_date=datetime(2026, 1, 1, tzinfo=settings.zone),
         catchup=False,
         max_active_runs=1,
         tags=["reconcile", source.agency],
-        default_args={
-            "owner": source.agency,
-            "retries": settings.retries,
-            "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
-        },
+        default_args=retrying(source, settings),
     ) as dag:
         chain(
             *(

@@ -1,9 +1,11 @@
-"""The fixed hours of the night."""
+"""The fixed hours of the night, and how often a task of a source is tried."""
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import CronTriggerTimetable
 
+from common.definition import Source
 from common.settings import Settings
 
 
@@ -16,3 +18,12 @@ def at(cron: str) -> CronTriggerTimetable:
     return CronTriggerTimetable(
         cron, timezone=Settings().timezone, run_immediately=timedelta(minutes=10)
     )
+
+
+def retrying(source: Source, settings: Settings) -> dict[str, Any]:
+    """`default_args` of a source's DAGs."""
+    return {
+        "owner": source.agency,
+        "retries": settings.retries,
+        "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
+    }

@@ -10,7 +10,7 @@ can only be read as it is now, which the run of the newest interval does; older 
 """
 
 import logging
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, TriggerRule, chain, task
@@ -19,6 +19,7 @@ from common.definition import Source, load_source, load_sources
 from common.settings import Settings
 from dags import assets
 from dags.failures import as_airflow_failures
+from dags.schedule import retrying
 
 COUNTS = ("extracted", "inserted", "updated", "unchanged", "quarantined", "excluded", "deleted")
 
@@ -88,11 +89,7 @@ def dag_of(source: Source, settings: Settings) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=["source", source.agency],
-        default_args={
-            "owner": source.agency,
-            "retries": settings.retries,
-            "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
-        },
+        default_args=retrying(source, settings),
     ) as dag:
         streams = [
             sync_stream.override(

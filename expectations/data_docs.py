@@ -106,23 +106,19 @@ def _result(outcome: Outcome) -> Any:
 
 def _answer(rule: Rule, outcome: Outcome) -> Any:
     from great_expectations.core import ExpectationValidationResult
-    from great_expectations.expectations.expectation_configuration import (
-        ExpectationConfiguration,
-    )
     from great_expectations.expectations.metadata_types import FailureSeverity
 
-    from expectations import engine  # noqa: F401  registers our expectation
+    from expectations.engine import kind_named
 
     broken = outcome.broken[rule.rule]
     share = 100 * broken / outcome.rows if outcome.rows else 0.0
     return ExpectationValidationResult(
         success=broken == 0,
-        expectation_config=ExpectationConfiguration(
-            type=rule.kind,
-            kwargs=rule.arguments,
+        expectation_config=kind_named(rule.kind)(
+            **rule.arguments,
             severity=FailureSeverity(rule.severity),
             description=f"{rule.rule} ({rule.severity}): {rule.reason}",
-        ),
+        ).configuration,
         result={
             "element_count": outcome.rows,
             "unexpected_count": broken,

@@ -14,7 +14,7 @@ import duckdb_engine
 import sqlalchemy as sa
 from great_expectations.datasource.fluent import SQLDatasource
 from great_expectations.execution_engine import SqlAlchemyExecutionEngine
-from great_expectations.expectations.expectation import ColumnMapExpectation
+from great_expectations.expectations.expectation import ColumnMapExpectation, Expectation
 from great_expectations.expectations.metrics.column_map_metrics.column_values_match_regex import (
     ColumnValuesMatchRegex,
 )
@@ -22,6 +22,7 @@ from great_expectations.expectations.metrics.map_metric_provider import (
     ColumnMapMetricProvider,
     column_condition_partial,
 )
+from great_expectations.expectations.registry import get_expectation_impl
 
 
 class DuckDBExecutionEngine(SqlAlchemyExecutionEngine):
@@ -98,3 +99,11 @@ class ExpectRowsToSatisfy(ColumnMapExpectation):
     map_metric = "column_values.rows_satisfy"
     success_keys = ("condition", "mostly")
     args_keys = ("column", "condition")
+
+
+def kind_named(name: str) -> type[Expectation]:
+    """The class of an expectation, Great Expectations' own or ours.
+
+    Raises ExpectationNotFoundError.
+    """
+    return get_expectation_impl(name)

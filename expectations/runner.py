@@ -220,15 +220,14 @@ def _expectations(rules: list[Rule], where: str) -> list[Any]:
     """Great Expectations' objects, which carry the rule's place. Raises DefinitionError."""
     from great_expectations.exceptions import ExpectationNotFoundError
     from great_expectations.expectations.metadata_types import FailureSeverity
-    from great_expectations.expectations.registry import get_expectation_impl
     from pydantic.v1 import ValidationError
 
-    from expectations import engine  # noqa: F401  registers our expectation
+    from expectations.engine import kind_named
 
     made = []
     for place, rule in enumerate(rules):
         try:
-            kind = get_expectation_impl(rule.kind)
+            kind = kind_named(rule.kind)
             severity = FailureSeverity(rule.severity)
             made.append(kind(**rule.arguments, severity=severity, meta={"place": place}))
         except (ExpectationNotFoundError, ValidationError, TypeError):

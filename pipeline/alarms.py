@@ -17,8 +17,8 @@ from common.log import log
 from common.settings import Settings
 from pipeline.habit import Finding, Unit, Verdict, judge
 from pipeline.telling import TOLD, message, tell
-from warehouse.alarms import Alarm, alarms, next_alarm_id, store, writing
-from warehouse.catalog import reading
+from warehouse.alarms import Alarm, alarms, next_alarm_id, store
+from warehouse.catalog import reading, writing
 
 
 @dataclass(frozen=True)

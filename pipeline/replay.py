@@ -104,7 +104,7 @@ def is_due(settings: Settings, source: Source, stream: Stream) -> bool:
         staging.give_context(area, night)
         needed = columns_named_in(looking)
         staging.type_rows(area, lambda rows: typed(rows, stream), needed)
-        staging.give_known(area, lambda rows: typed(rows, stream), needed, unread="FALSE")
+        staging.give_known(area, lambda rows: typed(rows, stream), needed, unread=None)
         validate(area.connection, looking, where=area.where, whole=False)
         if not staging.found_before(area, [rule.rule for rule in looking]):
             return True

@@ -1,14 +1,12 @@
 """The alarms as stored: `ops.alarm`."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import date, datetime
 
 import duckdb
 
-from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.catalog import transaction
 
 
 @dataclass(frozen=True)
@@ -53,18 +51,6 @@ def alarms(connection: duckdb.DuckDBPyConnection, *, every: bool = False) -> lis
         f"SELECT {columns} FROM lake.ops.alarm {chosen} ORDER BY alarm_id"
     ).fetchall()
     return [Alarm(*row) for row in rows]
-
-
-@contextmanager
-def writing(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that may write the lake, with the writer's lock held."""
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            yield connection
-        finally:
-            connection.close()
 
 
 def store(connection: duckdb.DuckDBPyConnection, changed: Sequence[Alarm]) -> None:

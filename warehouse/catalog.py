@@ -142,6 +142,18 @@ def writer_lock(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
+def writing(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that may write the lake, with the writer's lock held."""
+    with writer_lock(settings):
+        connection = open_duckdb(settings)
+        try:
+            attach(connection, settings)
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """BEGIN … COMMIT; ROLLBACK on any error. Hold the writer's lock around it."""
     connection.execute("BEGIN")
@@ -159,28 +171,23 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
     A landing table gets the columns that its definition gained, empty in older rows; it keeps those
     that the definition no longer names. Raises WarehouseFault when a table exists in another shape.
     """
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            _bound_writers(connection)
-            if differences := disagreements(connection, sources):
-                lacking = lacking_columns(connection, sources)
-                missing = [name for name, fault in differences.items() if fault == "missing"]
-                wrong = {
-                    name: fault
-                    for name, fault in differences.items()
-                    if name not in missing and name not in lacking
-                }
-                if wrong:
-                    raise WarehouseFault(
-                        "; ".join(f"{name}: {fault}" for name, fault in sorted(wrong.items())),
-                        next_step="the schema home changed under a loaded table; see "
-                        "docs/warehouse.md, 'When a table changes shape'.",
-                    )
-                _create(connection, sources, set(missing), lacking)
-        finally:
-            connection.close()
+    with writing(settings) as connection:
+        _bound_writers(connection)
+        if differences := disagreements(connection, sources):
+            lacking = lacking_columns(connection, sources)
+            missing = [name for name, fault in differences.items() if fault == "missing"]
+            wrong = {
+                name: fault
+                for name, fault in differences.items()
+                if name not in missing and name not in lacking
+            }
+            if wrong:
+                raise WarehouseFault(
+                    "; ".join(f"{name}: {fault}" for name, fault in sorted(wrong.items())),
+                    next_step="the schema home changed under a loaded table; see "
+                    "docs/warehouse.md, 'When a table changes shape'.",
+                )
+            _create(connection, sources, set(missing), lacking)
 
 
 def _bound_writers(connection: duckdb.DuckDBPyConnection) -> None:
@@ -301,21 +308,16 @@ def changed_since(connection: duckdb.DuckDBPyConnection, snapshot: int) -> set[s
 def tidy(settings: Settings) -> int:
     """Forget snapshots older than `snapshots_kept_days` and delete files that no snapshot knows,
     also those a killed writer left. History stays: it is in the tables. Returns files deleted."""
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            connection.execute(
-                "CALL ducklake_expire_snapshots('lake', older_than => now() - to_days(?))",
-                [settings.snapshots_kept_days],
-            )
-            deleted = 0
-            for procedure in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
-                rows = connection.execute(f"CALL {procedure}('lake', cleanup_all => true)")
-                deleted += len(rows.fetchall())
-            return deleted
-        finally:
-            connection.close()
+    with writing(settings) as connection:
+        connection.execute(
+            "CALL ducklake_expire_snapshots('lake', older_than => now() - to_days(?))",
+            [settings.snapshots_kept_days],
+        )
+        deleted = 0
+        for procedure in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
+            rows = connection.execute(f"CALL {procedure}('lake', cleanup_all => true)")
+            deleted += len(rows.fetchall())
+        return deleted
 
 
 def replace_if_changed(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> bool:

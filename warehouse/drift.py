@@ -11,7 +11,7 @@ import duckdb
 
 from common.settings import Settings
 from common.shape import Drift, Shape
-from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.catalog import transaction, writing
 
 
 class Batch(Protocol):
@@ -129,23 +129,17 @@ def accept(settings: Settings, *, source: str | None = None, up_to: int | None =
 
     What was stopped stays stopped until the definition fits.
     """
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            chosen = (
-                "state = 'open' AND source = coalesce(?, source) AND batch_id <= "
-                "coalesce(?, batch_id)"
-            )
-            values = [source, up_to]
-            (count,) = connection.execute(
-                f"SELECT count(*) FROM lake.ops.drift WHERE {chosen}", values
-            ).fetchone() or (0,)
-            if count:
-                with transaction(connection):
-                    connection.execute(
-                        f"UPDATE lake.ops.drift SET state = 'accepted' WHERE {chosen}", values
-                    )
-            return int(count)
-        finally:
-            connection.close()
+    with writing(settings) as connection:
+        chosen = (
+            "state = 'open' AND source = coalesce(?, source) AND batch_id <= coalesce(?, batch_id)"
+        )
+        values = [source, up_to]
+        (count,) = connection.execute(
+            f"SELECT count(*) FROM lake.ops.drift WHERE {chosen}", values
+        ).fetchone() or (0,)
+        if count:
+            with transaction(connection):
+                connection.execute(
+                    f"UPDATE lake.ops.drift SET state = 'accepted' WHERE {chosen}", values
+                )
+        return int(count)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import duckdb
 
 from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.catalog import transaction, writing
 from warehouse.fingerprint import Batch, Part
 
 
@@ -47,15 +47,10 @@ def write(connection: duckdb.DuckDBPyConnection, batch: Batch, now: Judgement) -
 
 def note(settings: Settings, source: str, stream: str, now: Judgement) -> None:
     """That all rows would be judged so as well, found without a batch."""
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            with transaction(connection):
-                connection.execute(
-                    "UPDATE lake.ops.judgement SET rules_hash = ?, context_hash = ? "
-                    "WHERE source = ? AND stream = ?",
-                    [now.rules_hash, now.context_hash, source, stream],
-                )
-        finally:
-            connection.close()
+    with writing(settings) as connection:
+        with transaction(connection):
+            connection.execute(
+                "UPDATE lake.ops.judgement SET rules_hash = ?, context_hash = ? "
+                "WHERE source = ? AND stream = ?",
+                [now.rules_hash, now.context_hash, source, stream],
+            )

@@ -18,7 +18,7 @@ from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
 from warehouse import drift, finding, fingerprint, judgement, quarantine, submission
-from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.catalog import transaction, writer_lock, writing
 from warehouse.judgement import Judgement
 from warehouse.merge import Conform, Typed, apply_batch
 from warehouse.staging import SUPERSEDED, Staging
@@ -172,17 +172,12 @@ def record_failure(
     """The ledger row of an attempt that did not load, in a transaction of its own."""
     account.outcome = "stopped" if isinstance(error, BatchStopped) else "failed"
     account.error_code, account.error_message = error.code, str(error)
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            account.batch_id = next_batch_id(connection)
-            with transaction(connection):
-                write_interval(connection, account, interval)
-                drift.write(connection, account, drifts)
-                write_account(connection, account)
-        finally:
-            connection.close()
+    with writing(settings) as connection:
+        account.batch_id = next_batch_id(connection)
+        with transaction(connection):
+            write_interval(connection, account, interval)
+            drift.write(connection, account, drifts)
+            write_account(connection, account)
 
 
 def next_batch_id(connection: duckdb.DuckDBPyConnection) -> int:

@@ -7,29 +7,24 @@ import ibis
 import ibis.expr.types as ir
 
 from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb, replace_if_changed, writer_lock
+from warehouse.catalog import replace_if_changed, writing
 
 Mart = Callable[[Callable[[str], ir.Table], date], ir.Table]
 
 
 def build_marts(settings: Settings, marts: dict[str, Mart], today: date) -> list[str]:
     """Returns the names of the marts that changed."""
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            backend = ibis.duckdb.from_connection(connection)
+    with writing(settings) as connection:
+        backend = ibis.duckdb.from_connection(connection)
 
-            def table(name: str) -> ir.Table:
-                schema, short = name.split(".")
-                return backend.table(short, database=("lake", schema))
+        def table(name: str) -> ir.Table:
+            schema, short = name.split(".")
+            return backend.table(short, database=("lake", schema))
 
-            return [
-                name
-                for name, mart in marts.items()
-                if replace_if_changed(
-                    connection, name, str(ibis.to_sql(mart(table, today), dialect="duckdb"))
-                )
-            ]
-        finally:
-            connection.close()
+        return [
+            name
+            for name, mart in marts.items()
+            if replace_if_changed(
+                connection, name, str(ibis.to_sql(mart(table, today), dialect="duckdb"))
+            )
+        ]

@@ -11,8 +11,6 @@ so, and a batch closes it, in one of these states:
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
@@ -20,7 +18,7 @@ import duckdb
 
 from common.errors import DefinitionError
 from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb, reading, transaction, writer_lock
+from warehouse.catalog import reading, transaction, writing
 from warehouse.staging import SUPERSEDED, Staging
 
 WAIVED = "waived"
@@ -244,7 +242,7 @@ def waive(settings: Settings, entry: str, *, by: str, why: str, until: date, nig
     Raises DefinitionError when the entry is not open, is waived already, broke a rule that nobody
     can waive, or the date has passed.
     """
-    with _writing(settings) as connection:
+    with writing(settings) as connection, transaction(connection):
         found = entry_of(connection, entry)
         _require_waivable(found, until, night)
         connection.execute(
@@ -282,7 +280,7 @@ def undo_waiver(settings: Settings, entry: str, *, night: date) -> Entry:
 
     Raises DefinitionError when no waiver on the entry is in force.
     """
-    with _writing(settings) as connection:
+    with writing(settings) as connection, transaction(connection):
         found = entry_of(connection, entry)
         chosen = f"quarantine_id = CAST(? AS UUID) AND {in_force(night)}"
         (count,) = connection.execute(
@@ -307,17 +305,5 @@ def rename_old_state(settings: Settings) -> None:
     with reading(settings) as connection:
         if not connection.execute(f"SELECT 1 FROM lake.quarantine.row WHERE {old}").fetchone():
             return
-    with _writing(settings) as connection:
+    with writing(settings) as connection, transaction(connection):
         connection.execute(f"UPDATE lake.quarantine.row SET state = 'withdrawn' WHERE {old}")
-
-
-@contextmanager
-def _writing(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            with transaction(connection):
-                yield connection
-        finally:
-            connection.close()

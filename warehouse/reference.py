@@ -6,7 +6,7 @@ Every row names its origin. A table is rewritten only when its content changed.
 from pathlib import Path
 
 from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb, replace_if_changed, writer_lock
+from warehouse.catalog import replace_if_changed, writing
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -74,14 +74,9 @@ def _queries(settings: Settings) -> dict[str, str]:
 
 def load_reference(settings: Settings) -> list[str]:
     """Bring the reference tables up to the packaged data. Returns the tables that changed."""
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            return [
-                name
-                for name, query in _queries(settings).items()
-                if replace_if_changed(connection, name, query)
-            ]
-        finally:
-            connection.close()
+    with writing(settings) as connection:
+        return [
+            name
+            for name, query in _queries(settings).items()
+            if replace_if_changed(connection, name, query)
+        ]

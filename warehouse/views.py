@@ -13,7 +13,7 @@ import ibis.expr.types as ir
 
 from common.definition import Source, Stream
 from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb, reading, transaction, writer_lock
+from warehouse.catalog import reading, transaction, writing
 from warehouse.tables import LANDING_COLUMNS, landing_name
 
 TypedOf = Callable[[Stream], Callable[[ir.Table], ir.Table]]
@@ -46,18 +46,13 @@ def set_up_views(
     }
     if not stale:
         return
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            with transaction(connection):
-                for name, (source, stream) in stale.items():
-                    query = _query(source, stream, typed_of(stream))
-                    connection.execute(f"CREATE OR REPLACE VIEW lake.{name} AS {query}")
-                    mark = _mark(stream, version)
-                    connection.execute(f"COMMENT ON VIEW lake.{name} IS '{mark}'")
-        finally:
-            connection.close()
+    with writing(settings) as connection:
+        with transaction(connection):
+            for name, (source, stream) in stale.items():
+                query = _query(source, stream, typed_of(stream))
+                connection.execute(f"CREATE OR REPLACE VIEW lake.{name} AS {query}")
+                mark = _mark(stream, version)
+                connection.execute(f"COMMENT ON VIEW lake.{name} IS '{mark}'")
 
 
 def _marks(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:

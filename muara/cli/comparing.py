@@ -7,14 +7,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.connection import resolver
-from common.definition import load_source, load_sources
-from common.errors import MuaraError
+from common.definition import load_sources
 from muara.cli.shared import (
     Json,
     answer,
+    chosen_streams,
     city_services,
     console,
     counted,
+    each_stream,
     progress,
     read_settings,
 )
@@ -35,17 +36,13 @@ def reconcile(
     from pipeline.sync import prepare
 
     settings = read_settings()
-    chosen = load_source(settings, source)
-    streams = [chosen.stream(stream)] if stream else list(chosen.streams)
-    reports, failure = [], None
+    chosen = chosen_streams(settings, source, stream)
     with city_services(settings), progress(as_json):
         prepare(settings, load_sources(settings))
         resolve = resolver(settings)
-        for one in streams:
-            try:
-                reports.append(compare(settings, chosen, one, resolve))
-            except MuaraError as error:
-                failure = failure or error
+        reports, failure = each_stream(
+            chosen, lambda system, one: compare(settings, system, one, resolve)
+        )
     data = [
         {**vars(report.outcome), "quarantine_rules": report.rules,
          "differences": [vars(one) for one in report.differences]}

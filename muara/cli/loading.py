@@ -8,11 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from common.connection import resolver
-from common.definition import load_source, load_sources
-from common.errors import MuaraError
+from common.definition import load_sources
 from common.settings import Settings
 from muara.cli.asking import show_status
-from muara.cli.shared import Json, answer, city_services, console, progress, read_settings
+from muara.cli.shared import (
+    Json,
+    answer,
+    chosen_streams,
+    city_services,
+    console,
+    each_stream,
+    progress,
+    read_settings,
+)
 
 
 def sync(
@@ -26,19 +34,16 @@ def sync(
     from pipeline.sync import sync as sync_stream
 
     settings = read_settings()
-    chosen = load_source(settings, source)
-    streams = [chosen.stream(stream)] if stream else list(chosen.streams)
-    accounts, failure = [], None
+    chosen = chosen_streams(settings, source, stream)
     with city_services(settings), progress(as_json):
         prepare(settings, load_sources(settings))
         resolve = resolver(settings)
-        for one in streams:
-            try:
-                accounts.append(
-                    sync_stream(settings, chosen, one, resolve, accept_deletions=accept)
-                )
-            except MuaraError as error:
-                failure = failure or error
+        accounts, failure = each_stream(
+            chosen,
+            lambda system, one: sync_stream(
+                settings, system, one, resolve, accept_deletions=accept
+            ),
+        )
     answer(as_json, [vars(account) for account in accounts],
             lambda: show_status(settings, source=source))  # fmt: skip
     if failure:

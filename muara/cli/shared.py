@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common import log
-from common.definition import Source, load_source, load_sources
-from common.errors import DefinitionError
+from common.definition import Source, Stream, load_source, load_sources
+from common.errors import DefinitionError, MuaraError
 from common.settings import Settings
 
 WIDTH = 160
@@ -77,6 +77,27 @@ def counted(counts: dict[str, int]) -> str:
 def chosen_sources(settings: Settings, source: str | None) -> dict[str, Source]:
     """Name → definition of one source, or of all when none is named."""
     return {source: load_source(settings, source)} if source else load_sources(settings)
+
+
+def chosen_streams(
+    settings: Settings, name: str, stream: str | None
+) -> list[tuple[Source, Stream]]:
+    """One stream of a source, or all when none is named."""
+    source = load_source(settings, name)
+    return [(source, one) for one in ([source.stream(stream)] if stream else source.streams)]
+
+
+def each_stream(
+    chosen: list[tuple[Source, Stream]], act: Callable[[Source, Stream], Any]
+) -> tuple[list[Any], MuaraError | None]:
+    """What `act` answers for each; and the first failure, which does not stop the others."""
+    answers, failure = [], None
+    for source, stream in chosen:
+        try:
+            answers.append(act(source, stream))
+        except MuaraError as error:
+            failure = failure or error
+    return answers, failure
 
 
 @contextmanager

@@ -23,13 +23,6 @@ HEAVY = ("duckdb", "ibis", "great_expectations", "pandas", "pyarrow", "pipeline"
 SOURCES = load_sources(Settings())
 
 
-@pytest.fixture(scope="module")
-def bag():
-    found = DagBag(dag_folder=ROOT / "dags")
-    assert found.import_errors == {}
-    return found
-
-
 def test_every_definition_is_a_dag_and_nothing_else_is(bag):
     others = {"prepare_night", "publish", "deliver_extracts", "alarms", "review_drift"}
     of_sources = {f"{what}_{name}" for what in ("sync", "reconcile") for name in SOURCES}

@@ -12,16 +12,9 @@ from common.definition import load_sources
 from common.settings import ROOT, Settings
 from tests.dags.machine import CANARY_NAME
 from tests.world import Cameras, monitor
-from warehouse.catalog import attach, open_duckdb, writer_lock
+from warehouse.catalog import writing
 
 SOURCES = load_sources(Settings())
-
-
-@pytest.fixture(scope="module")
-def bag():
-    found = DagBag(dag_folder=ROOT / "dags")
-    assert found.import_errors == {}
-    return found
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
@@ -54,11 +47,8 @@ def test_an_unexplained_difference_fails_the_task_with_counts_only(bag, tmp_path
     assert task("cctv", "monitor") == {"source_rows": 2, "landed_rows": 2}
     cameras.hold(monitor(1, name=CANARY_NAME), monitor(2), monitor(3))
     assert task("cctv", "monitor") == {"source_rows": 3, "landed_rows": 2, "new_since": 1}
-    with writer_lock(cameras.settings):
-        connection = open_duckdb(cameras.settings)
-        attach(connection, cameras.settings)
+    with writing(cameras.settings) as connection:
         connection.execute("UPDATE lake.landing.cctv__monitor SET camera_name = 'x' WHERE _row = 1")
-        connection.close()
     with pytest.raises(AirflowFailException, match=r"Unreconciled: cctv\.monitor: 1 altered_here"):
         task("cctv", "monitor")
     log = (cameras.settings.home / "logs" / "muara.log").read_text()

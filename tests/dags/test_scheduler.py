@@ -188,8 +188,8 @@ def test_a_pool_of_one_lets_one_task_at_a_time_reach_the_agency(evening):
         "SELECT start_date, end_date, dag_id FROM task_instance WHERE pool = 'cctv' "
         "ORDER BY start_date"
     )
-    assert len(spans) == 10
-    assert {dag_id for *_, dag_id in spans} == {"contend", "sync_cctv", "reconcile_cctv"}
+    assert len(spans) == 8
+    assert {dag_id for *_, dag_id in spans} == {"contend", "sync_cctv"}
     assert all(before[1] <= after[0] for before, after in pairwise(spans))
 
 

@@ -1,5 +1,6 @@
 """A city of 5,000 and its first night, made once and copied for every test that changes it."""
 
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,3 +56,13 @@ def first_night(small_city, tmp_path_factory) -> Town:
     town = small_city.copy(tmp_path_factory.mktemp("first") / "var")
     assert town.night() == []
     return town
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
+def empty_database(request, tmp_path) -> str:
+    """The URL of a database of its own, of each kind that can sum."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/t.db"
+    fixture = {"postgresql": "postgres_server", "mysql": "mariadb_server"}[request.param]
+    server = request.getfixturevalue(fixture)
+    return server.create_database(f"t_{secrets.token_hex(6)}")

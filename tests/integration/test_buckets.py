@@ -13,23 +13,19 @@ from connectors.readers import Progress, read, sql
 from connectors.readers.sql.buckets import bits_for
 from pipeline.sync import prepare, sync
 from tests.tables import pull_of, source_of
-from warehouse.catalog import attach, open_duckdb, writer_lock
+from warehouse.catalog import writing
 from warehouse.load import key_bucket
 
 KEYS = ["3274010101900001", "0", "-5", "é😀", " blank ", "O'neil", "a|b", "\\", "A", "a", "%s", ""]
 COLUMNS = {"id": {}, "part": {}, "nama": {}, "jumlah": {}, "lahir": {}}
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
-def url(request, tmp_path):
+@pytest.fixture
+def url(empty_database):
     """A database with table `t`: a key of two parts, one of them text of every kind."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/t.db"
-    else:
-        fixture = {"postgresql": "postgres_server", "mysql": "mariadb_server"}[request.param]
-        server = request.getfixturevalue(fixture)
-        url = server.create_database(f"buckets_{abs(hash(str(tmp_path))) % 10**9}")
-    collation = " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" if request.param == "mysql" else ""
+    url = empty_database
+    kind = sa.make_url(url).get_backend_name()
+    collation = " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" if kind == "mysql" else ""
     with sa.create_engine(url).begin() as connection:
         connection.exec_driver_sql(
             f"CREATE TABLE t (id decimal(16,0), part varchar(40){collation}, nama text{collation}, "
@@ -128,14 +124,11 @@ def test_a_change_planted_on_our_side_is_read_again(url, tmp_path):
     prepare(settings, {"made": source})
     sync(settings, source, source.streams[0], lambda _: url)
     assert sync(settings, source, source.streams[0], lambda _: url).extracted == 0
-    with writer_lock(settings):
-        connection = open_duckdb(settings)
-        attach(connection, settings)
+    with writing(settings) as connection:
         connection.execute(
             "UPDATE lake.ops.checksum SET sum = '0' "
             "WHERE bucket = (SELECT min(bucket) FROM lake.ops.checksum)"
         )
-        connection.close()
     account = sync(settings, source, source.streams[0], lambda _: url)
     assert account.extracted == account.unchanged > 0
     assert sync(settings, source, source.streams[0], lambda _: url).extracted == 0

@@ -12,7 +12,7 @@ from connectors.readers.sql.dialect import Dialect
 from pipeline.reconcile import reconcile
 from pipeline.sync import prepare, sync
 from tests.tables import pull_of, rows_of, source_of
-from warehouse.catalog import attach, open_duckdb, reading, writer_lock
+from warehouse.catalog import reading, writing
 
 ROWS = 3000
 COLUMNS = {"id": {}, "nama": {}, "jumlah": {}, "lahir": {}, "biner": {}, "tinggi": {},
@@ -22,17 +22,13 @@ KINDS = {"sqlite": ("blob", "double"), "mysql": ("blob", "double"),
 ODD = ["Siti Fa'izah", "é😀", " blank ", "", None, 'a"b,c\nd', "\\N", "%s {x}"]
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
-def url(request, tmp_path):
+@pytest.fixture
+def url(empty_database):
     """A database with table `t` of values of several types, some of them odd."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path}/t.db"
-    else:
-        fixture = {"postgresql": "postgres_server", "mysql": "mariadb_server"}[request.param]
-        server = request.getfixturevalue(fixture)
-        url = server.create_database(f"reconcile_{abs(hash(str(tmp_path))) % 10**9}")
-    characters = " CHARACTER SET utf8mb4" if request.param == "mysql" else ""
-    binary, double = KINDS[request.param]
+    url = empty_database
+    kind = sa.make_url(url).get_backend_name()
+    characters = " CHARACTER SET utf8mb4" if kind == "mysql" else ""
+    binary, double = KINDS[kind]
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         connection.exec_driver_sql(
@@ -75,11 +71,8 @@ class Loaded:
         engine.dispose()
 
     def on_our_side(self, statement):
-        with writer_lock(self.settings):
-            connection = open_duckdb(self.settings)
-            attach(connection, self.settings)
+        with writing(self.settings) as connection:
             assert connection.execute(statement).fetchall()[0][0] > 0
-            connection.close()
 
     def oracle(self):
         """Ids that differ, by a full comparison of all rows as texts."""

@@ -13,7 +13,7 @@ from connectors.readers import Pull
 from pipeline.reconcile import reconcile
 from tests.tables import rows_of
 from tests.world import Cameras, monitor
-from warehouse.catalog import attach, open_duckdb, writer_lock
+from warehouse.catalog import writing
 
 NUMBERS = st.integers(1, 60)
 NAMES = st.sampled_from(["Simpang", "simpang", " ", "", "é😀", "a|b", "'", None])
@@ -73,9 +73,7 @@ def change_source(cameras: Cameras, changes: list) -> None:
 
 def change_ours(cameras: Cameras, changes: list) -> None:
     table = "lake.landing.cctv__monitor"
-    with writer_lock(cameras.settings):
-        connection = open_duckdb(cameras.settings)
-        attach(connection, cameras.settings)
+    with writing(cameras.settings) as connection:
         for what, number, value in changes:
             if what == "name":
                 connection.execute(
@@ -84,7 +82,6 @@ def change_ours(cameras: Cameras, changes: list) -> None:
                 )
             else:
                 connection.execute(f"DELETE FROM {table} WHERE camera_number = ?", [str(number)])
-        connection.close()
 
 
 def oracle(cameras: Cameras) -> set[str]:

@@ -21,8 +21,7 @@ from muara.cli import app
 from pipeline.alarms import accept, check
 from pipeline.sync import prepare, sync
 from tests.dags.machine import CANARY_NAME, CANARY_NIK
-from warehouse.alarms import writing
-from warehouse.catalog import reading
+from warehouse.catalog import reading, writing
 
 DEFINITION = """
 name: clinic

@@ -12,7 +12,7 @@ from common.errors import DefinitionError
 from common.settings import ROOT
 from pipeline.sync import prepare
 from tests.world import Cameras, monitor
-from warehouse.catalog import attach, open_duckdb, reading, writer_lock
+from warehouse.catalog import reading, writing
 from warehouse.changes import changes, reasons
 from warehouse.quarantine import waive
 
@@ -64,11 +64,8 @@ class Night(Cameras):
         file.write_text("".join(line for line in lines if not line.startswith(f"{code},")))
 
     def forget_fingerprints(self):
-        with writer_lock(self.settings):
-            connection = open_duckdb(self.settings)
-            attach(connection, self.settings)
+        with writing(self.settings) as connection:
             connection.execute("DELETE FROM lake.ops.fingerprint")
-            connection.close()
 
     def tonight(self, *rows):
         """The night after: everything read again by what is now written."""

@@ -10,7 +10,7 @@ from common.errors import SourceResting, Unreconciled
 from pipeline.reconcile import reconcile, require_explained
 from pipeline.sync import sync
 from tests.world import Cameras, monitor
-from warehouse.catalog import attach, open_duckdb, writer_lock
+from warehouse.catalog import writing
 
 
 @pytest.fixture(params=["snapshot", "checksum"])
@@ -36,11 +36,8 @@ def at_source(cameras, statement):
 
 
 def on_our_side(cameras, statement):
-    with writer_lock(cameras.settings):
-        connection = open_duckdb(cameras.settings)
-        attach(connection, cameras.settings)
+    with writing(cameras.settings) as connection:
         assert connection.execute(statement).fetchall()[0][0] > 0
-        connection.close()
 
 
 def named(report):
