@@ -18,6 +18,7 @@ from pipeline.judging import judgement_of, looks_beside
 from pipeline.sync import log_failure, new_account, own_errors, run
 from transforms.standardise.typed import typed
 from warehouse import judgement, staging
+from warehouse.account import has_loaded
 from warehouse.catalog import reading
 from warehouse.drift import Report
 from warehouse.load import Account, FileRecord, Reach, record_failure
@@ -93,7 +94,7 @@ def is_due(settings: Settings, source: Source, stream: Stream) -> bool:
     with reading(settings) as connection:
         now = judgement_of(connection, source, stream, rules, night)
         before = judgement.last(connection, source.name, stream.name)
-        if before == now or not _has_loaded(connection, source, stream):
+        if before == now or not has_loaded(connection, source.name, stream.name):
             return False
     if before is None or before.rules_hash != now.rules_hash:
         return True
@@ -110,12 +111,3 @@ def is_due(settings: Settings, source: Source, stream: Stream) -> bool:
             return True
     judgement.note(settings, source.name, stream.name, now)
     return False
-
-
-def _has_loaded(connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream) -> bool:
-    found = connection.execute(
-        "SELECT 1 FROM lake.ops.ledger WHERE source = ? AND stream = ? AND outcome = 'loaded' "
-        "LIMIT 1",
-        [source.name, stream.name],
-    )
-    return found.fetchone() is not None

@@ -73,3 +73,13 @@ def last_batch(connection: duckdb.DuckDBPyConnection) -> int:
     """The newest batch number; 0 before the first."""
     row = connection.execute("SELECT coalesce(max(batch_id), 0) FROM lake.ops.ledger").fetchone()
     return int(row[0]) if row else 0
+
+
+def has_loaded(connection: duckdb.DuckDBPyConnection, source: str, stream: str) -> bool:
+    """Whether any batch of the stream ever loaded."""
+    found = connection.execute(
+        "SELECT 1 FROM lake.ops.ledger WHERE source = ? AND stream = ? AND outcome = 'loaded' "
+        "LIMIT 1",
+        [source, stream],
+    )
+    return found.fetchone() is not None

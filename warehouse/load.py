@@ -18,6 +18,7 @@ from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
 from warehouse import drift, finding, fingerprint, judgement, quarantine, submission
+from warehouse.account import has_loaded
 from warehouse.catalog import transaction, writer_lock, writing
 from warehouse.judgement import Judgement
 from warehouse.merge import Conform, Typed, apply_batch
@@ -154,7 +155,8 @@ def load(
             write_interval(area.connection, account, reach.interval)
             drift.write(area.connection, account, drifts)
             fingerprint.write(area.connection, account, judged_by.parts)
-            if reach.scope in ("all", "own") or _is_first(area.connection, account):
+            is_first = not has_loaded(area.connection, account.source, account.stream)
+            if is_first or reach.scope in ("all", "own"):
                 judgement.write(area.connection, account, judged_by)
             write_account(area.connection, account)
             mark("balanced", source=account.source, stream=account.stream)
@@ -206,15 +208,6 @@ def unread(area: Staging, reach: Reach) -> str | None:
             return "_origin NOT IN (SELECT DISTINCT _origin FROM staged)"
         case _:
             return "TRUE"
-
-
-def _is_first(connection: duckdb.DuckDBPyConnection, account: Account) -> bool:
-    """Nothing of the stream loaded before, so whatever there is of it is in this batch."""
-    return not _scalar(
-        connection,
-        "SELECT count(*) FROM lake.ops.ledger WHERE outcome = 'loaded' "
-        f"AND source = '{account.source}' AND stream = '{account.stream}'",
-    )
 
 
 def _supersede(area: Staging) -> None:
