@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     ConfigDict,
     Field,
     ValidationError,
@@ -23,16 +22,11 @@ from pydantic import (
     model_validator,
 )
 
+from common.access import Access, Name, Strict
 from common.errors import DefinitionError
 from common.settings import Settings
 
-NAME = r"^[a-z][a-z0-9_]*$"
-Name = Annotated[str, Field(pattern=NAME, max_length=40)]
 ColumnType = Literal["text", "integer", "decimal", "date", "timestamp", "boolean", "json"]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Column(Strict):
@@ -59,32 +53,6 @@ class Column(Strict):
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         return tuple(map(str, value)) if isinstance(value, list) else value
-
-
-class SqlAccess(Strict):
-    reader: Literal["sql"]
-    table: str
-
-
-class RestAccess(Strict):
-    """Open311 GeoReport v2: `path` answers a JSON array; pages until an empty one."""
-
-    reader: Literal["rest"]
-    path: str
-    page_size: int = Field(500, ge=1, le=5000)
-    parameters: dict[str, str] = {}
-
-
-class FilesAccess(Strict):
-    """Delimited files below a folder; `pattern` is a glob relative to it."""
-
-    reader: Literal["files"]
-    pattern: str
-    encoding: str = "utf-8"
-    separator: str = Field(",", min_length=1, max_length=1)
-
-
-Access = Annotated[SqlAccess | RestAccess | FilesAccess, Field(discriminator="reader")]
 
 
 def _unique(columns: dict[str, Column]) -> dict[str, Column]:

@@ -30,7 +30,8 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.definition import NAME, Column, Source, Stream
+from common.access import NAME
+from common.definition import Column, Source, Stream
 from common.errors import DefinitionError
 from common.settings import Settings
 from warehouse.tables import Table, tables

@@ -72,6 +72,7 @@ def _compare(
     progress = progress_of(settings, area.source, area.stream)
     pull = Pull(area.source, _as_it_is(area.stream), url, settings)
     staging.stage(area, ((piece.rows, piece.origin) for piece in differing(pull, held)))
+    staging.withdraw(area, pull.failed_files)
     staging.judge_duplicates(area)
     mark("pulled", **where)
     account.arrive(area)

@@ -181,6 +181,7 @@ class FromSource:
         pull = self.pull
         pull.known_shape = recorded_shape(area.connection, pull.source.name, pull.stream.name)
         staging.stage(area, ((piece.rows, piece.origin) for piece in read(pull)))
+        staging.withdraw(area, pull.failed_files)
         self.extracted, self.announced = pull.extracted, pull.announced
         self.whole = pull.scope == "all"
 
@@ -260,12 +261,12 @@ def run(
 
 
 def _unreadable_files(pull: Pull) -> SourceMalformed | None:
-    failed = [file for file in pull.files if file.outcome == "failed"]
+    failed = pull.failed_files
     if not failed:
         return None
     return SourceMalformed(
         f"{len(failed)} of {len(pull.files)} file(s) could not be read: "
-        + "; ".join(file.error or file.origin for file in failed),
+        + "; ".join(error or origin for origin, error in failed.items()),
         where=pull.where,
         next_step="the other files were loaded.",
     )

@@ -16,7 +16,8 @@ import pyarrow as pa
 from common.definition import Source, Stream, load_sources
 from common.errors import DefinitionError
 from common.settings import Settings
-from connectors.readers import files
+from connectors.readers.files import kept_at
+from connectors.readers.files.formats import parse
 from pipeline.lineage import Graph, graph
 from warehouse.catalog import reading
 from warehouse.erase import mentions
@@ -271,10 +272,10 @@ def _original(
     """Where the bytes of a file are, and in which of its rows the record's key stands."""
     if sha256 is None:
         return None
-    path = files.kept_at(settings, source.name, sha256)
+    path = kept_at(settings, source.name, sha256)
     rows = None
     if path.exists():
-        content = files.parse(stream, f"{source.name}.{stream.name}", path.read_bytes())
+        content = pa.Table.from_batches(parse(stream, f"{source.name}.{stream.name}", path))
         sent = {column.name: name for name, column in stream.columns.items()}
         key = [sent[part] for part in stream.key]
         if set(key) <= set(content.column_names):

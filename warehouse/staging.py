@@ -10,7 +10,7 @@ lake is attached for reading; only `warehouse.load` writes to it.
 import fcntl
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -130,6 +130,31 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
         "CREATE TABLE past (_row BIGINT, _entry UUID, _place BIGINT, _known BIGINT, "
         "_found VARCHAR[], _newer BOOLEAN)"
     )
+
+
+def withdraw(area: Staging, origins: Collection[str]) -> None:
+    """Leave out of `raw` what came from these files, or from within these archives."""
+    if not origins:
+        return
+    area.connection.register("withdrawn", pa.table({"origin": pa.array(origins, pa.string())}))
+    kept = [
+        row
+        for (row,) in area.connection.execute(
+            f"""
+            SELECT DISTINCT _origin FROM read_parquet('{area.file("raw")}') SEMI JOIN withdrawn
+            ON _origin = origin OR starts_with(_origin, origin || '/')
+            """
+        ).fetchall()
+    ]
+    area.connection.unregister("withdrawn")
+    if kept:
+        area.connection.execute("CREATE TABLE withdrawn AS SELECT unnest(?) AS _origin", [kept])
+        area.connection.execute(
+            f"""
+            CREATE OR REPLACE VIEW raw AS
+            FROM read_parquet('{area.file("raw")}') ANTI JOIN withdrawn USING (_origin)
+            """
+        )
 
 
 def _remembered(area: Staging) -> str:

@@ -7,7 +7,8 @@ from typing import Literal, TypeVar
 
 import pyarrow as pa
 
-from common.definition import FilesAccess, RestAccess, Source, SqlAccess, Stream
+from common.access import FilesAccess, RestAccess, SqlAccess
+from common.definition import Source, Stream
 from common.errors import SourceShapeChanged
 from common.settings import Settings
 from common.shape import STOPPING, Drift, Shape, compare
@@ -107,6 +108,11 @@ class Pull:
         """The stream's way of access, which the reader's dispatch made sure is of this kind."""
         assert isinstance(self.stream.read, kind)
         return self.stream.read
+
+    @property
+    def failed_files(self) -> dict[str, str | None]:
+        """Origin → why it could not be read."""
+        return {file.origin: file.error for file in self.files if file.outcome == "failed"}
 
     @property
     def where(self) -> str:

@@ -12,7 +12,7 @@ import httpx
 import pyarrow as pa
 import stamina
 
-from common.definition import RestAccess
+from common.access import RestAccess
 from common.errors import SourceDenied, SourceMalformed, SourceShapeChanged, SourceUnavailable
 from connectors.readers.pull import Piece, Pull, note_shape
 

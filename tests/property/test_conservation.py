@@ -10,7 +10,8 @@ from datetime import timedelta
 import pytest
 
 from common import log
-from common.definition import Cursor, FilesAccess
+from common.access import FilesAccess
+from common.definition import Cursor
 from common.errors import DefinitionError, SourceUnavailable
 from pipeline.replay import replay_due
 from pipeline.sync import sync

@@ -75,8 +75,8 @@ def _drops(stream: Stream, rows: list[dict], folder: Path) -> str:
         path = folder / row["_file"]
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
-        with path.open("a", encoding=stream.read.encoding, newline="") as file:
-            writer = csv.writer(file, delimiter=stream.read.separator, lineterminator="\r\n")
+        with path.open("a", encoding=stream.read.format.encoding, newline="") as file:
+            writer = csv.writer(file, delimiter=stream.read.format.separator, lineterminator="\r\n")
             if is_new:
                 writer.writerow(stream.columns)
             writer.writerow([row[name] for name in stream.columns])

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from common import clock
-from common.definition import SqlAccess
+from common.access import SqlAccess
 from common.errors import (
     SourceDenied,
     SourceError,
