@@ -46,7 +46,12 @@ check: $(VENV)/dev.done  ## lint, types, layers, definitions, documentation
 	$(BIN)/muara check
 	$(BIN)/python docs/generate.py --check
 
-servers: $(VENV)/dev.done
+$(VENV)/s3.done: $(VENV)/run.done requirements/s3.txt
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(VENV)/s3
+	$(BIN)/uv pip install --quiet --python $(VENV)/s3/bin/python --require-hashes -r requirements/s3.txt
+	@touch $@
+
+servers: $(VENV)/dev.done $(VENV)/s3.done
 	@sh tests/install-servers.sh
 
 test: servers  ## everything, with real servers and the whole city once
@@ -70,6 +75,7 @@ bench-rules: setup  ## the registry's rules beside a hand-written aggregate and 
 lock: $(VENV)/run.done  ## resolve requirements again
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 requirements/run.in -o requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 requirements/s3.in -o requirements/s3.txt
 
 clean:  ## forget the sample city and its warehouse
 	rm -rf var

@@ -8,7 +8,8 @@ import json
 import os
 import tomllib
 from collections.abc import Callable
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from common.errors import DefinitionError
 from common.settings import Settings
@@ -42,4 +43,22 @@ def _from_json(text: str) -> str:
     password = quote(part.get("password") or "", safe="")
     login = f"{user}:{password}@" if user or password else ""
     port = f":{part['port']}" if part.get("port") else ""
-    return f"{part['conn_type']}://{login}{part.get('host') or ''}{port}/{part.get('schema') or ''}"
+    extra = part.get("extra") or {}
+    extra = json.loads(extra) if isinstance(extra, str) else extra
+    query = f"?{urlencode(_as_text(extra))}" if extra else ""
+    place = f"{part.get('host') or ''}{port}/{part.get('schema') or ''}"
+    return f"{part['conn_type']}://{login}{place}{query}"
+
+
+def query_of(url: str) -> dict[str, str]:
+    """What a connection's URL asks for beside the place: Airflow writes extras there, those that
+    are not text as JSON under `__extra__`."""
+    asked = dict(parse_qsl(urlsplit(url).query))
+    return asked | _as_text(json.loads(asked.pop("__extra__", "{}")))
+
+
+def _as_text(extra: dict[str, Any]) -> dict[str, str]:
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in extra.items()
+    }

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     retries: int = 2
     retry_delay_seconds: float = 30
     snapshots_kept_days: int = 7
+    keep_originals_days: int = Field(
+        366, ge=0, description="how long the bytes of files are kept as they came"
+    )
     alarm_channels: str = Field(
         "", description="connection ids of the channels for alarms, separated by commas"
     )

@@ -213,12 +213,13 @@ def _stretches(connection: duckdb.DuckDBPyConnection) -> list[Gap]:
 
 
 def _files(connection: duckdb.DuckDBPyConnection) -> list[Gap]:
-    """Files that were refused and did not load under the same name since."""
+    """Files that were refused or had to wait, and neither loaded under the same name since nor were
+    taken away."""
     rows = connection.execute(
         """
         WITH seen AS (
             SELECT file.source, file.stream, origin, batch_id, night, file.error_message,
-                max(batch_id) FILTER (file.outcome = 'loaded')
+                max(batch_id) FILTER (file.outcome IN ('loaded', 'gone'))
                     OVER (PARTITION BY file.source, file.stream, origin) AS loaded_batch_id
             FROM lake.ops.file
             SEMI JOIN (FROM declared WHERE strategy = 'files') AS here USING (source, stream)

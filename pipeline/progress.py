@@ -19,7 +19,10 @@ def progress_of(
     with reading(settings) as connection:
         match stream.strategy:
             case "files":
-                return Progress(files=_files(connection, source, stream))
+                return Progress(
+                    files=_files(connection, source, stream),
+                    listed=_listed(connection, source, stream),
+                )
             case "cursor":
                 covered = covered_until(intervals(connection, source, stream), overlap_of(stream))
                 return Progress(covered_until=covered, asked=asked)
@@ -36,6 +39,18 @@ def _files(
         connection.execute(
             "SELECT origin, arg_max(sha256, batch_id) FROM lake.ops.file "
             "WHERE source = ? AND stream = ? AND outcome = 'loaded' GROUP BY origin",
+            [source.name, stream.name],
+        ).fetchall()
+    )
+
+
+def _listed(
+    connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream
+) -> frozenset[tuple[str, int, str]]:
+    return frozenset(
+        connection.execute(
+            "SELECT origin, size_bytes, version FROM lake.ops.listing "
+            "WHERE source = ? AND stream = ?",
             [source.name, stream.name],
         ).fetchall()
     )

@@ -147,6 +147,7 @@ def _in_new_files(pull: Pull, area: staging.Staging, progress: Progress) -> str:
     states = [
         (file.origin, file.outcome if (file.origin, file.sha256) not in progress.files else "known")
         for file in pull.files
+        if file.outcome != "gone"
     ]
     origins, found = zip(*states, strict=True) if states else ((), ())
     area.connection.register(
@@ -164,7 +165,7 @@ def _of_files(stream: Stream) -> dict[str, str]:
     return {
         "file_gone": "_kind = 'extra' AND ours._origin NOT IN (SELECT origin FROM file_now)",
         "file_unreadable": "_kind = 'extra' AND ours._origin IN "
-        "(SELECT origin FROM file_now WHERE state = 'failed')",
+        "(SELECT origin FROM file_now WHERE state IN ('failed', 'waiting'))",
     }
 
 

@@ -24,6 +24,7 @@ from common.log import log
 from common.log import stage as mark
 from common.settings import Settings
 from connectors.readers import Interval, Pull, read
+from connectors.readers.files import originals
 from expectations.runner import Finding, validate
 from expectations.suite import columns_named_in, load_rules
 from pipeline import drift
@@ -193,7 +194,7 @@ class FromSource:
 
     def files(self) -> list[FileRecord]:
         return [
-            FileRecord(file.origin, file.sha256, file.size, file.outcome, file.error)
+            FileRecord(file.origin, file.sha256, file.size, file.outcome, file.error, file.version)
             for file in self.pull.files
         ]
 
@@ -278,6 +279,8 @@ def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     Harmless when nothing is to be done, and while other batches run.
     """
     staging.clear_abandoned(settings)
+    originals.clear_abandoned(settings)
+    originals.forget_old(settings, sources)
     set_up(settings, sources)
     set_up_views(settings, sources, lambda stream: lambda rows: typed(rows, stream), VERSION)
     load_reference(settings)

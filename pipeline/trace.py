@@ -16,8 +16,7 @@ import pyarrow as pa
 from common.definition import Source, Stream, load_sources
 from common.errors import DefinitionError
 from common.settings import Settings
-from connectors.readers.files import kept_at
-from connectors.readers.files.formats import parse
+from connectors.readers.files import kept_at, original
 from pipeline.lineage import Graph, graph
 from warehouse.catalog import reading
 from warehouse.erase import mentions
@@ -236,8 +235,8 @@ def _landed(
         """,
         {"record": record_id, "source": source.name, "stream": stream.name},
     ).fetchall():
-        original = _original(connection, settings, source, stream, record_id, sha256)
-        yield Landed(batch, night, at, strategy, op, row, flags, origin, original)
+        found = _original(connection, settings, source, stream, record_id, origin, sha256)
+        yield Landed(batch, night, at, strategy, op, row, flags, origin, found)
 
 
 def _held(
@@ -257,8 +256,8 @@ def _held(
         """,
         {"record": record_id, "source": source.name, "stream": stream.name},
     ).fetchall():
-        original = _original(connection, settings, source, stream, record_id, sha256)
-        yield Held(entry, state, rules, row, origin, original, first, night, closed, until)
+        found = _original(connection, settings, source, stream, record_id, origin, sha256)
+        yield Held(entry, state, rules, row, origin, found, first, night, closed, until)
 
 
 def _original(
@@ -267,6 +266,7 @@ def _original(
     source: Source,
     stream: Stream,
     record_id: str,
+    origin: str | None,
     sha256: str | None,
 ) -> Original | None:
     """Where the bytes of a file are, and in which of its rows the record's key stands."""
@@ -275,11 +275,16 @@ def _original(
     path = kept_at(settings, source.name, sha256)
     rows = None
     if path.exists():
-        content = pa.Table.from_batches(parse(stream, f"{source.name}.{stream.name}", path))
         sent = {column.name: name for name, column in stream.columns.items()}
         key = [sent[part] for part in stream.key]
-        if set(key) <= set(content.column_names):
-            rows = _rows(connection, source, stream, record_id, content.select(key))
+        where = f"{source.name}.{stream.name}"
+        keys = [
+            batch.select(key)
+            for batch in original(stream, where, path, origin or "")
+            if set(key) <= set(batch.schema.names)
+        ]
+        if keys:
+            rows = _rows(connection, source, stream, record_id, pa.Table.from_batches(keys))
     return Original(path.relative_to(settings.home).as_posix(), sha256, rows)
 
 

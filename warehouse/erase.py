@@ -11,6 +11,7 @@ source still sends is excluded from then on, with a declared reason.
 
 import sqlite3
 from datetime import date
+from pathlib import Path
 
 import duckdb
 
@@ -21,6 +22,7 @@ from warehouse.catalog import attach, lake_folder, open_duckdb, transaction, wri
 from warehouse.tables import landing_name, tables
 
 NIK_COLUMNS = ("nik", "mother_nik", "father_nik", "child_nik", "reporter_nik")
+ZIPPED = b"PK\x03\x04"
 
 
 def erase(
@@ -127,13 +129,14 @@ def _erase_rows(
 
 
 def _forget_copies(settings: Settings, words: list[str]) -> int:
-    """Delete original files that name the person, and every extract that was delivered before:
-    a compressed extract cannot be searched, and its agency has its own. Returns files deleted."""
+    """Delete original files that name the person or are compressed (archives, workbooks), and
+    every extract that was delivered before: what is compressed cannot be searched, and its agency
+    has its own. Returns files deleted."""
     sought = [word.encode(encoding) for word in words for encoding in ("utf-8", "cp1252")]
     originals = [
         path
         for path in (settings.home / "originals").rglob("*")
-        if path.is_file() and any(word in path.read_bytes() for word in sought)
+        if path.is_file() and _may_name(path, sought)
     ]
     delivered = [path for path in (settings.home / "extracts").rglob("*") if path.is_file()]
     for path in (*originals, *delivered):
@@ -141,6 +144,11 @@ def _forget_copies(settings: Settings, words: list[str]) -> int:
     for folder in (settings.home / "extracts").glob("*/*"):
         folder.rmdir()
     return len(originals) + len(delivered)
+
+
+def _may_name(path: Path, sought: list[bytes]) -> bool:
+    content = path.read_bytes()
+    return content.startswith(ZIPPED) or any(word in content for word in sought)
 
 
 def _own_rows(source: Source, stream: Stream) -> list[tuple[str, str]]:

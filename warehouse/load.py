@@ -79,13 +79,14 @@ class Reach:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file's outcome for `ops.file`."""
+    """A file's outcome for `ops.file`; its `version` for `ops.listing`."""
 
     origin: str
     sha256: str
     size: int
     outcome: str
     error: str | None
+    version: str | None
 
 
 def give_verdicts(area: Staging, night: date) -> None:
@@ -514,6 +515,24 @@ def _write_files(
     account.files_failed = sum(f.outcome == "failed" for f in files)
     if rows:
         connection.executemany("INSERT INTO lake.ops.file VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    _write_listings(connection, account, files)
+
+
+def _write_listings(
+    connection: duckdb.DuckDBPyConnection, account: Account, files: list[FileRecord]
+) -> None:
+    """By what size and version the place will list these bytes again, where it can tell."""
+    here = [account.source, account.stream]
+    taken = [f for f in files if f.outcome == "loaded" or f.version]
+    if taken:
+        connection.execute(
+            "DELETE FROM lake.ops.listing WHERE source = ? AND stream = ? AND origin IN "
+            "(SELECT unnest(?))",
+            [*here, [f.origin for f in taken]],
+        )
+    rows = [(*here, f.origin, f.size, f.version) for f in taken if f.version]
+    if rows:
+        connection.executemany("INSERT INTO lake.ops.listing VALUES (?, ?, ?, ?, ?)", rows)
 
 
 def _write_sums(connection: duckdb.DuckDBPyConnection, account: Account, reach: Reach) -> None:

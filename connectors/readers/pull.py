@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Literal, TypeVar
 
 import pyarrow as pa
@@ -27,14 +26,20 @@ class Piece:
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of one file: `loaded`, `known` (same bytes seen before) or `failed`."""
+    """What became of one file.
+
+    `loaded`; `known` (the bytes that were loaded before); `failed`; `waiting` (still being written,
+    or replaced while it was read: the next run takes it); `gone` (taken away before it was read).
+    `sha256` is empty where no bytes were taken. `version` is what the place will call the same
+    bytes again; None where it cannot tell.
+    """
 
     origin: str
     sha256: str
     size: int
     outcome: str
     error: str | None = None
-    kept_at: Path | None = None
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,14 @@ class Sums:
 class Progress:
     """What earlier batches of the stream covered.
 
-    `files`: (origin, SHA-256) that were loaded. `covered_until`: up to where a cursor is covered
-    without a gap. `asked`: the one interval to read instead (a backfill). `sums`: the source's sums
-    when they were last taken.
+    `files`: (origin, SHA-256) that were loaded; `listed`: (origin, size, version) by which their
+    place called them. `covered_until`: up to where a cursor is covered without a gap.
+    `asked`: the one interval to read instead (a backfill). `sums`: the source's sums when they were
+    last taken.
     """
 
     files: frozenset[tuple[str, str]] = frozenset()
+    listed: frozenset[tuple[str, int, str]] = frozenset()
     covered_until: datetime | None = None
     asked: Interval | None = None
     sums: Sums | None = None

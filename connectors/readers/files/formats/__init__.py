@@ -12,15 +12,27 @@ import pyarrow as pa
 
 from common.access import FilesAccess
 from common.definition import Stream
-from connectors.readers.files.formats import delimited
+from connectors.readers.files.formats import dbf, delimited, fixed_width, json_lines
+from connectors.readers.files.formats.text import ASK
 
-FORMATS = {"delimited": delimited}
+FORMATS = {
+    "delimited": delimited,
+    "fixed_width": fixed_width,
+    "dbf": dbf,
+    "json_lines": json_lines,
+}
 
-ASK = delimited.ASK
+__all__ = ["ASK", "FORMATS", "companions", "parse"]
+
+
+def companions(access: FilesAccess) -> tuple[str, ...]:
+    """Suffixes of files that belong to a file of the same name."""
+    return dbf.MEMOS if access.format.kind == "dbf" else ()
 
 
 def parse(stream: Stream, where: str, path: Path) -> Iterator[pa.RecordBatch]:
-    """All columns of the file at `path`, which messages call `where`. Raises SourceMalformed."""
+    """All columns of the file at `path`, which messages call `where`; a companion lies at its path
+    with the suffix added. Raises SourceMalformed."""
     access = stream.read
     assert isinstance(access, FilesAccess)
     yield from FORMATS[access.format.kind].parse(access.format, stream, where, path)
