@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from common.access import Access, Name, Strict
+from common.access import Access, FilesAccess, Name, Strict, Workbook
 from common.errors import DefinitionError
 from common.settings import Settings
 
@@ -146,6 +146,12 @@ class Stream(Strict):
             faults.append(f"submitter names no column: {self.submitter.column}")
         if self.submitter and self.submitter.origin and self.strategy != "files":
             faults.append("submitter's `origin` goes with strategy `files` only")
+        if isinstance(self.read, FilesAccess):
+            sent = set(self.columns) | set(self.ignore)
+            if isinstance(self.read.format, Workbook):
+                faults += self.read.format.faults(sent)
+            if unknown := sorted(set(self.read.path_columns) - sent):
+                faults.append(f"path names no column: {', '.join(unknown)}")
         kinds = {column.name: column.type for column in self.columns.values()}
         if self.stamp and kinds.get(self.stamp) not in ("date", "timestamp"):
             faults.append(f"stamp names no column of type date or timestamp: {self.stamp}")

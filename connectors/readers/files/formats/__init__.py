@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from common.access import FilesAccess
 from common.definition import Stream
-from connectors.readers.files.formats import delimited
+from connectors.readers.files.formats import delimited, workbook
 
-FORMATS = {"delimited": delimited}
+FORMATS = {"delimited": delimited, "workbook": workbook}
 
 ASK = delimited.ASK
 
