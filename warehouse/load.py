@@ -79,13 +79,16 @@ class Reach:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file's outcome for `ops.file`."""
+    """A file's outcome for `ops.file`; of a workbook also what was found on its sheets, for
+    `ops.sheet`: those of a known layout, and the rows of each other one."""
 
     origin: str
     sha256: str
     size: int
     outcome: str
     error: str | None
+    sheets: Sequence[dict[str, Any]] = ()
+    other_sheets: dict[str, int] = field(default_factory=dict)
 
 
 def give_verdicts(area: Staging, night: date) -> None:
@@ -514,6 +517,19 @@ def _write_files(
     account.files_failed = sum(f.outcome == "failed" for f in files)
     if rows:
         connection.executemany("INSERT INTO lake.ops.file VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    sheets = [
+        (account.source, account.stream, f.origin, f.sha256, account.batch_id, *sheet)
+        for f in files
+        for sheet in [
+            *(tuple(one.values()) for one in f.sheets),
+            *((int(number), None, None, 0, {"unknown_layout": rows}, 0)
+              for number, rows in f.other_sheets.items()),
+        ]
+    ]  # fmt: skip
+    if sheets:
+        connection.executemany(
+            f"INSERT INTO lake.ops.sheet VALUES ({', '.join('?' * len(sheets[0]))})", sheets
+        )
 
 
 def _write_sums(connection: duckdb.DuckDBPyConnection, account: Account, reach: Reach) -> None:

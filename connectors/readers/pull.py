@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
@@ -27,7 +27,8 @@ class Piece:
 
 @dataclass(frozen=True)
 class FileOutcome:
-    """What became of one file: `loaded`, `known` (same bytes seen before) or `failed`."""
+    """What became of one file: `loaded`, `known` (same bytes seen before) or `failed`. `found` is
+    what its format tells of it: of a workbook, `connectors.workbook.Finding` as a dict."""
 
     origin: str
     sha256: str
@@ -35,6 +36,7 @@ class FileOutcome:
     outcome: str
     error: str | None = None
     kept_at: Path | None = None
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

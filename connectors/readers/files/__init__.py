@@ -5,6 +5,8 @@ original bytes are kept under their hash before anything is parsed.
 """
 
 import hashlib
+import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +15,9 @@ from tempfile import NamedTemporaryFile
 import pyarrow as pa
 
 from common.access import FilesAccess
-from common.errors import MuaraError, SourceShapeChanged
+from common.errors import MuaraError, SourceMalformed, SourceShapeChanged
 from common.settings import Settings
-from connectors.readers.files.formats import ASK, parse
+from connectors.readers.files.formats import ASK, FOUND, parse
 from connectors.readers.files.places import Entry, Place, opened
 from connectors.readers.pull import FileOutcome, Piece, Pull, note_shape
 
@@ -38,10 +40,11 @@ def _read_one(pull: Pull, place: Place, entry: Entry) -> Iterator[Piece]:
         if (entry.origin, digest) in pull.progress.files:
             pull.files.append(FileOutcome(entry.origin, digest, size, "known"))
             return
-        rows = 0
+        rows, found = 0, None
         try:
             for batch in _parse(pull, entry.origin, path):
                 rows += batch.num_rows
+                found = (batch.schema.metadata or {}).get(FOUND)
                 yield Piece(batch, entry.origin)
         except MuaraError as error:
             pull.files.append(FileOutcome(entry.origin, digest, size, "failed", str(error)))
@@ -51,7 +54,11 @@ def _read_one(pull: Pull, place: Place, entry: Entry) -> Iterator[Piece]:
         kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not kept.exists():
             kept.hardlink_to(path)
-        pull.files.append(FileOutcome(entry.origin, digest, size, "loaded", kept_at=kept))
+        pull.files.append(
+            FileOutcome(
+                entry.origin, digest, size, "loaded", kept_at=kept, found=json.loads(found or "{}")
+            )
+        )
 
 
 def look(pull: Pull) -> None:
@@ -88,7 +95,11 @@ def _parse(pull: Pull, origin: str, path: Path) -> Iterator[pa.RecordBatch]:
     """The declared columns as text. Raises SourceMalformed or SourceShapeChanged naming file and
     row."""
     where = f"{pull.where} file {origin}"
+    told = _told_by_path(pull, origin, where)
     for batch in parse(pull.stream, where, path):
+        for name, text in told.items():
+            same = pa.repeat(pa.scalar(text, pa.string()), batch.num_rows)
+            batch = batch.append_column(name, same)
         names = batch.schema.names
         if not set(names) & set(pull.stream.columns):
             # Perhaps the header is missing: what stands in its place may be a person.
@@ -99,3 +110,18 @@ def _parse(pull: Pull, origin: str, path: Path) -> Iterator[pa.RecordBatch]:
         except SourceShapeChanged as error:
             raise SourceShapeChanged(error.what, where=where, next_step=error.next_step) from None
         yield batch.select(list(pull.stream.columns))
+
+
+def _told_by_path(pull: Pull, origin: str, where: str) -> dict[str, str]:
+    """Source column → what the file's path says of it. Raises SourceMalformed when it does not."""
+    path = pull.access(FilesAccess).path
+    if path is None:
+        return {}
+    found = re.search(path, origin)
+    if found is None:
+        raise SourceMalformed(
+            "its path does not say what `path` looks for",
+            where=where,
+            next_step="give the file the name that was agreed; the next run takes it up.",
+        )
+    return found.groupdict(default="")

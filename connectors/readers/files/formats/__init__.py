@@ -1,7 +1,8 @@
 """How files are written: one module per kind of `common.access.Format`.
 
 `parse` of each yields Arrow batches of bounded size, at least one (it carries the columns of a file
-without rows), all columns under the file's own names; those that are declared are text. It raises
+without rows), all columns under the file's own names; those that are declared are text. What there
+is to tell of the file stands in the metadata of the last schema, under `FOUND`. It raises
 SourceMalformed, naming the file and the row and never a value.
 """
 
@@ -17,6 +18,7 @@ from connectors.readers.files.formats import delimited, workbook
 FORMATS = {"delimited": delimited, "workbook": workbook}
 
 ASK = delimited.ASK
+FOUND = workbook.FOUND
 
 
 def parse(stream: Stream, where: str, path: Path) -> Iterator[pa.RecordBatch]:
