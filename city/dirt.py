@@ -6,6 +6,7 @@ whose copy it is. What a system shows is the view in schema `sent`: the bad rows
 that are not bad.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -54,18 +55,18 @@ def faults() -> tuple[Fault, ...]:
     )
 
 
-def soil(con: Con, rng: Rng, today: date) -> None:
-    """Puts every fault into its share of the sound rows; no row gets two."""
+def soil(con: Con, rng: Rng, today: date, chosen: Iterable[Fault]) -> None:
+    """Puts each of these faults into its share of the sound rows; no row gets two."""
     names.create_variant_macro(con)
-    for table, of_table in groupby(faults(), key=lambda fault: fault.table):
+    for table, of_table in groupby(chosen, key=lambda fault: fault.table):
         count = value(con, f"SELECT count(*) FROM sound.{table}")
         _throw_dice(
             con, rng, table, untouched(table), max(SMALL_TABLE, round(count * SAMPLE)), today
         )
-        chosen = list(of_table)
-        for fault in chosen:
+        of_one = list(of_table)
+        for fault in of_one:
             _pick(con, fault, max(fault.least, round(fault.rate * count)))
-        _spoil(con, table, chosen, today)
+        _spoil(con, table, of_one, today)
 
 
 def worsen_and_mend(con: Con, rng: Rng, today: date) -> None:

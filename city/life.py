@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import sqlalchemy as sa
 
-from city import births, cameras, dirt, people, planning, registry, reports, truth
+from city import births, books, cameras, dirt, people, planning, registry, reports, truth
 from city.loading import apply, load_sqlite_extension, write_all
 from city.places import create_rw_table
 from city.sql import Con, Rng, value
@@ -58,7 +58,10 @@ def build(
         reports.file(con, next(stream), reports.yearly(residents), 365, today)
         reports.advance(con, today)
         cameras.install(con, next(stream), today)
-        dirt.soil(con, next(stream), today)
+        own = [fault for fault in dirt.faults() if fault.table == "resident_book"]
+        dirt.soil(con, next(stream), today, [one for one in dirt.faults() if one not in own])
+        books.copy(con, today)  # as the registry shows its residents
+        dirt.soil(con, next(stream), today, own)
         # The systems are written on one core while the truth is written on another.
         with ThreadPoolExecutor(1) as other:
             written = other.submit(write_all, con.cursor(), home, systems or Systems())
@@ -97,6 +100,7 @@ def tomorrow(home: Path, systems: Systems | None = None) -> None:
         reports.advance(con, day)
         cameras.flicker(con, next(stream), day)
         dirt.worsen_and_mend(con, next(stream), day)
+        books.send_again(con, day)
         truth.look(con)
         apply(con, home, systems or Systems())
         truth.write_changes(con, home / "truth", day)
@@ -118,13 +122,14 @@ def connections(
     home, systems = Path(home).absolute(), systems or Systems()
     urls = {system: systems.url(home, system) for system in DATABASES if system != "report_inbox"}
     urls["brojol_drops"] = f"file://{home / 'systems' / 'hospital_drops'}"
+    urls["kelurahan_books"] = f"file://{home / 'systems' / 'kelurahan_books'}"
     return urls | ({"report_inbox": open311_url} if open311_url else {})
 
 
 def content_hashes(home: Path) -> dict[str, str]:
-    """A hash of the content of every table of the embedded systems and of every hospital file,
-    whatever the order of rows and the layout of files. Keys are `<system>.<table>` or
-    `hospital_drops/<file>`."""
+    """A hash of the content of every table of the embedded systems and of every file that is
+    dropped, whatever the order of a table's rows. Keys are `<system>.<table>`,
+    `hospital_drops/<file>` or `kelurahan_books/<file>`."""
     home = Path(home)
     hashes: dict[str, str] = {}
     with duckdb.connect() as con:
@@ -152,6 +157,9 @@ def content_hashes(home: Path) -> dict[str, str]:
     for path in sorted(drops.rglob("*.csv")):
         lines = sorted(path.read_bytes().splitlines())
         hashes[f"hospital_drops/{path.relative_to(drops)}"] = sha256(b"\n".join(lines)).hexdigest()
+    for path in sorted((home / "systems" / "kelurahan_books").rglob("*.xlsx")):
+        name = path.relative_to(home / "systems").as_posix()
+        hashes[name] = sha256(path.read_bytes()).hexdigest()
     return hashes
 
 

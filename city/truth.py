@@ -131,6 +131,11 @@ SPOKEN_OF = {
         "person_key",
         ["resident"],
     ),
+    "resident_book": (
+        "(SELECT *, person_key AS resident_key FROM person)",
+        "person_key",
+        ["resident"],
+    ),
     "data_keluarga": (HEADS, "family_key", ["head"]),
     "laporan_kelahiran": ("birth", "report_id", ["child", "mother", "father"]),
     "akta_kelahiran": ("birth", "certificate_id", ["child", "mother"]),

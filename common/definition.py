@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from common.access import Access, Name, Strict
+from common.access import Access, FilesAccess, Name, Strict, Workbook
 from common.errors import DefinitionError
 from common.settings import Settings
 
@@ -106,6 +106,22 @@ class Submitter(Strict):
         return self
 
 
+class Comparison(Strict):
+    """Another stream that speaks of the same records, to be compared with.
+
+    `key`, `columns`, `within`: our column → SQL over a row of the other `stream`, whose name the
+    row goes by; beside it stand `<stream>_now`, the newest sound rows of any stream of its source,
+    typed. `within`: only rows there that agree in these with some row here can lack here. `where`:
+    the rows there that should be here.
+    """
+
+    stream: str = Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")
+    key: dict[Name, str] = Field(min_length=1)
+    columns: dict[Name, str] = Field(min_length=1)
+    within: dict[Name, str] = {}
+    where: str = "true"
+
+
 class Stream(Strict):
     """One table, endpoint or file family of a source."""
 
@@ -122,6 +138,7 @@ class Stream(Strict):
     max_deleted_share: float = Field(0.05, ge=0, le=1)
     submitter: Submitter | None = None
     stamp: Name | None = Field(None, description="column that tells when a row was last changed")
+    compare: Comparison | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "Stream":
@@ -146,6 +163,16 @@ class Stream(Strict):
             faults.append(f"submitter names no column: {self.submitter.column}")
         if self.submitter and self.submitter.origin and self.strategy != "files":
             faults.append("submitter's `origin` goes with strategy `files` only")
+        if self.compare:
+            asked = {*self.compare.key, *self.compare.columns, *self.compare.within}
+            if unknown := sorted(asked - names):
+                faults.append(f"compare names no column: {', '.join(unknown)}")
+        if isinstance(self.read, FilesAccess):
+            sent = set(self.columns) | set(self.ignore)
+            if isinstance(self.read.format, Workbook):
+                faults += self.read.format.faults(sent)
+            if unknown := sorted(set(self.read.path_columns) - sent):
+                faults.append(f"path names no column: {', '.join(unknown)}")
         kinds = {column.name: column.type for column in self.columns.values()}
         if self.stamp and kinds.get(self.stamp) not in ("date", "timestamp"):
             faults.append(f"stamp names no column of type date or timestamp: {self.stamp}")
@@ -234,6 +261,14 @@ def load_sources(settings: Settings) -> dict[str, Source]:
         if source.name != path.parent.name:
             faults.append(f"{path.parent.name}/source.yml name: must equal its folder's name")
         sources[source.name] = source
+    there = {f"{source.name}.{stream.name}" for source in sources.values()
+             for stream in source.streams}  # fmt: skip
+    faults += [
+        f"{source.name}/source.yml streams.{stream.name}.compare: no stream {stream.compare.stream}"
+        for source in sources.values()
+        for stream in source.streams
+        if stream.compare and stream.compare.stream not in there
+    ]
     if faults:
         raise DefinitionError(
             f"{len(faults)} fault(s) in source definitions:\n  - " + "\n  - ".join(faults),

@@ -1,7 +1,8 @@
 """Each source compared with the warehouse once a week, `reconcile_<source>`: one task per stream.
 
 The hour is the definition's `reconcile`, else the setting `reconcile_schedule`; it must lie in the
-source's `window`. Differences that are explained are recorded; one that is not fails the task, with
+source's `window`. A stream that names another source in `compare` is set beside that one as well;
+what differs between the two offices is recorded and is no failure. Differences that are explained are recorded; one that is not fails the task, with
 counts only. `muara reconcile` names the records.
 """
 
@@ -15,10 +16,13 @@ from dags.schedule import at, retrying
 
 @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
 def reconcile_stream(source_name: str, stream_name: str) -> dict[str, int]:
-    """Compare one stream with its source; returns rows on both sides and differences by reason."""
+    """Compare one stream with its source; returns rows on both sides and differences by reason, and
+    of a comparison with another source those by kind."""
     from common.log import configure
     from dags.connections import resolver
+    from pipeline.comparison import compare
     from pipeline.reconcile import reconcile, require_explained
+    from warehouse.comparison import KINDS
 
     with as_airflow_failures():
         settings = Settings()
@@ -26,9 +30,11 @@ def reconcile_stream(source_name: str, stream_name: str) -> dict[str, int]:
         source = load_source(settings, source_name)
         stream = source.stream(stream_name)
         outcome = reconcile(settings, source, stream, resolver(settings)).outcome
+        compared = compare(settings, source, stream)
+        beside = {kind: getattr(compared.outcome, kind) for kind in KINDS} if compared else {}
         require_explained([outcome])
         return {"source_rows": outcome.source_rows, "landed_rows": outcome.landed_rows,
-                **outcome.explained}  # fmt: skip
+                **outcome.explained, **beside}  # fmt: skip
 
 
 def dag_of(source: Source, settings: Settings) -> DAG:

@@ -194,7 +194,16 @@ class FromSource:
 
     def files(self) -> list[FileRecord]:
         return [
-            FileRecord(file.origin, file.sha256, file.size, file.outcome, file.error, file.version)
+            FileRecord(
+                file.origin,
+                file.sha256,
+                file.size,
+                file.outcome,
+                file.error,
+                file.version,
+                file.found.get("sheets", []),
+                file.found.get("other_sheets", {}),
+            )
             for file in self.pull.files
         ]
 

@@ -79,7 +79,9 @@ class Reach:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file's outcome for `ops.file`; its `version` for `ops.listing`."""
+    """A file's outcome for `ops.file`; its `version` for `ops.listing`; of a workbook also
+    what was found on its sheets, for `ops.sheet`: those of a known layout, and the rows of each
+    other one."""
 
     origin: str
     sha256: str
@@ -87,6 +89,8 @@ class FileRecord:
     outcome: str
     error: str | None
     version: str | None
+    sheets: Sequence[dict[str, Any]] = ()
+    other_sheets: dict[str, int] = field(default_factory=dict)
 
 
 def give_verdicts(area: Staging, night: date) -> None:
@@ -516,6 +520,7 @@ def _write_files(
     if rows:
         connection.executemany("INSERT INTO lake.ops.file VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
     _write_listings(connection, account, files)
+    _write_sheets(connection, account, files)
 
 
 def _write_listings(
@@ -533,6 +538,24 @@ def _write_listings(
     rows = [(*here, f.origin, f.size, f.version) for f in taken if f.version]
     if rows:
         connection.executemany("INSERT INTO lake.ops.listing VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _write_sheets(
+    connection: duckdb.DuckDBPyConnection, account: Account, files: list[FileRecord]
+) -> None:
+    sheets = [
+        (account.source, account.stream, f.origin, f.sha256, account.batch_id, *sheet)
+        for f in files
+        for sheet in [
+            *(tuple(one.values()) for one in f.sheets),
+            *((int(number), None, None, 0, {"unknown_layout": rows}, 0)
+              for number, rows in f.other_sheets.items()),
+        ]
+    ]  # fmt: skip
+    if sheets:
+        connection.executemany(
+            f"INSERT INTO lake.ops.sheet VALUES ({', '.join('?' * len(sheets[0]))})", sheets
+        )
 
 
 def _write_sums(connection: duckdb.DuckDBPyConnection, account: Account, reach: Reach) -> None:

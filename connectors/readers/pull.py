@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
@@ -31,7 +31,8 @@ class FileOutcome:
     `loaded`; `known` (the bytes that were loaded before); `failed`; `waiting` (still being written,
     or replaced while it was read: the next run takes it); `gone` (taken away before it was read).
     `sha256` is empty where no bytes were taken. `version` is what the place will call the same
-    bytes again; None where it cannot tell.
+    bytes again; None where it cannot tell. `found` is what its format tells of it: of a workbook,
+    `connectors.workbook.Finding` as a dict.
     """
 
     origin: str
@@ -40,6 +41,7 @@ class FileOutcome:
     outcome: str
     error: str | None = None
     version: str | None = None
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

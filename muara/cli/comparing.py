@@ -30,7 +30,9 @@ def reconcile(
 ) -> None:
     """Compare a source as it is now with what the warehouse holds of it: counts, then sums of rows,
     then the rows of what differs; name every difference and why where it is known. Exit code 14
-    when something is unexplained. Example: muara reconcile civil_registry resident"""
+    when something is unexplained. A stream whose definition names another source that speaks of the
+    same records is compared with that one too. Example: muara reconcile civil_registry resident"""
+    from pipeline.comparison import compare as compare_sources
     from pipeline.reconcile import reconcile as compare
     from pipeline.reconcile import require_explained
     from pipeline.sync import prepare
@@ -41,20 +43,28 @@ def reconcile(
         prepare(settings, load_sources(settings))
         resolve = resolver(settings)
         reports, failure = each_stream(
-            chosen, lambda system, one: compare(settings, system, one, resolve)
+            chosen,
+            lambda system, one: (
+                compare(settings, system, one, resolve),
+                compare_sources(settings, system, one),
+            ),
         )
     data = [
         {**vars(report.outcome), "quarantine_rules": report.rules,
-         "differences": [vars(one) for one in report.differences]}
-        for report in reports
+         "differences": [vars(one) for one in report.differences],
+         "compared": compared and {
+             **vars(compared.outcome),
+             "disagreements": [vars(one) for one in compared.disagreements]}}
+        for report, compared in reports
     ]  # fmt: skip
     answer(as_json, data, lambda: _show(reports))
     if failure:
         raise failure
-    require_explained(report.outcome for report in reports)
+    require_explained(report.outcome for report, _ in reports)
 
 
-def _show(reports: list[Any]) -> None:
+def _show(pairs: list[Any]) -> None:
+    reports = [report for report, _ in pairs]
     table = Table(box=None, pad_edge=False)
     table.add_column("stream", no_wrap=True)
     for name in ("source", "landed", "quarantine", "on hold", "pulled", "unexplained"):
@@ -70,6 +80,31 @@ def _show(reports: list[Any]) -> None:
     console.print(table)
     for report in reports:
         _show_differences(report)
+    for _, compared in pairs:
+        if compared:
+            _show_compared(compared)
+
+
+def _show_compared(compared: Any) -> None:
+    one = compared.outcome
+    console.print(
+        f"{one.source}.{one.stream} beside {one.other}: {one.same:,} the same, "
+        f"{one.differing:,} differing, {one.only_here:,} only here, {one.elsewhere:,} there but "
+        f"elsewhere, {one.only_there:,} only there; in quarantine {one.quarantined_here:,} here, "
+        f"{one.quarantined_there:,} there",
+        highlight=False,
+    )
+    if not compared.disagreements:
+        return
+    table = Table("difference", "record here", "record there", "columns", "file", "row")
+    for each in compared.disagreements[:SHOWN]:
+        cells = (each.record_id, each.other_record_id, ", ".join(each.columns), each.origin,
+                 each.row)  # fmt: skip
+        table.add_row(each.kind, *("" if cell is None else escape(str(cell)) for cell in cells))
+    console.print(table)
+    if len(compared.disagreements) > SHOWN:
+        count = f"{len(compared.disagreements):,}"
+        console.print(f"the first {SHOWN} of {count}; --json gives them all")
 
 
 def _show_differences(report: Any) -> None:

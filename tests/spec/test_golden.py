@@ -21,6 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 import pytest
+from openpyxl import Workbook
 
 from common import log
 from common.definition import Source, Stream, load_sources
@@ -71,6 +72,8 @@ def _database(stream: Stream, rows: list[dict], path: Path) -> str:
 
 
 def _drops(stream: Stream, rows: list[dict], folder: Path) -> str:
+    if stream.read.format.kind == "workbook":
+        return _books(stream, rows, folder)
     for row in rows:
         path = folder / row["_file"]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +83,20 @@ def _drops(stream: Stream, rows: list[dict], folder: Path) -> str:
             if is_new:
                 writer.writerow(stream.columns)
             writer.writerow([row[name] for name in stream.columns])
+    return folder.as_uri()
+
+
+def _books(stream: Stream, rows: list[dict], folder: Path) -> str:
+    """In the first layout that the stream declares, every cell a text."""
+    headings = next(iter(stream.read.format.layouts.values())).columns
+    for name in {row["_file"] for row in rows}:
+        book = Workbook()
+        book.active.append(list(headings))
+        for row in rows:
+            if row["_file"] == name:
+                book.active.append([row.get(sent) for sent in headings.values()])
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        book.save(folder / name)
     return folder.as_uri()
 
 

@@ -6,6 +6,8 @@ the original bytes are kept under their hash.
 """
 
 import hashlib
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,7 +22,7 @@ from common.access import FilesAccess
 from common.definition import Stream
 from common.errors import SourceDenied, SourceMalformed, SourceShapeChanged
 from connectors.readers.files.archive import members
-from connectors.readers.files.formats import ASK, companions, parse
+from connectors.readers.files.formats import ASK, FOUND, companions, parse
 from connectors.readers.files.originals import incoming, keep, kept_at
 from connectors.readers.files.places import Entry, Place, opened
 from connectors.readers.pull import FileOutcome, Piece, Pull, note_shape
@@ -138,16 +140,18 @@ def _read_one(pull: Pull, place: Place, drop: Drop) -> Iterator[Piece]:
         path = folder / "file"
         outcome = _taken(pull, place, drop, path)
         if outcome.outcome == "loaded":
-            rows, origins = 0, set()
+            rows, origins, found = 0, set(), None
             try:
                 for origin, batch in _parse(pull, drop.origin, path):
                     rows += batch.num_rows
                     origins.add(origin)
+                    found = (batch.schema.metadata or {}).get(FOUND)
                     yield Piece(batch, origin)
             except (SourceMalformed, SourceShapeChanged) as error:
                 outcome = replace(outcome, outcome="failed", error=str(error), version=None)
             else:
                 pull.extracted += rows
+                outcome = replace(outcome, found=json.loads(found or "{}"))
                 keep(path, kept_at(pull.settings, pull.source.name, outcome.sha256))
                 pull.files += [
                     replace(outcome, origin=member, version=None)
@@ -242,7 +246,11 @@ def _parse(pull: Pull, origin: str, path: Path) -> Iterator[tuple[str, pa.Record
     """The declared columns as text, with the origin of their rows. Raises SourceMalformed or
     SourceShapeChanged naming file and row."""
     for part, where, content in _contents(pull, origin, path):
+        told = _told_by_path(pull, part, where)
         for batch in parse(pull.stream, where, content):
+            for name, text in told.items():
+                same = pa.repeat(pa.scalar(text, pa.string()), batch.num_rows)
+                batch = batch.append_column(name, same)
             names = batch.schema.names
             if not set(names) & set(pull.stream.columns):
                 # Perhaps the header is missing: what stands in its place may be a person.
@@ -257,3 +265,18 @@ def _parse(pull: Pull, origin: str, path: Path) -> Iterator[tuple[str, pa.Record
                 raise SourceShapeChanged(error.what, where=where,
                                          next_step=error.next_step) from None  # fmt: skip
             yield part, batch.select(list(pull.stream.columns))
+
+
+def _told_by_path(pull: Pull, origin: str, where: str) -> dict[str, str]:
+    """Source column → what the file's path says of it. Raises SourceMalformed when it does not."""
+    path = pull.access(FilesAccess).path
+    if path is None:
+        return {}
+    found = re.search(path, origin)
+    if found is None:
+        raise SourceMalformed(
+            "its path does not say what `path` looks for",
+            where=where,
+            next_step="give the file the name that was agreed; the next run takes it up.",
+        )
+    return found.groupdict(default="")

@@ -1,7 +1,8 @@
 """How files are written: one module per kind of `common.access.Format`.
 
 `parse` of each yields Arrow batches of bounded size, at least one (it carries the columns of a file
-without rows), all columns under the file's own names; those that are declared are text. It raises
+without rows), all columns under the file's own names; those that are declared are text. What there
+is to tell of the file stands in the metadata of the last schema, under `FOUND`. It raises
 SourceMalformed, naming the file and the row and never a value.
 """
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from common.access import FilesAccess
 from common.definition import Stream
-from connectors.readers.files.formats import dbf, delimited, fixed_width, json_lines
+from connectors.readers.files.formats import dbf, delimited, fixed_width, json_lines, workbook
 from connectors.readers.files.formats.text import ASK
 
 FORMATS = {
@@ -20,9 +21,12 @@ FORMATS = {
     "fixed_width": fixed_width,
     "dbf": dbf,
     "json_lines": json_lines,
+    "workbook": workbook,
 }
 
-__all__ = ["ASK", "FORMATS", "companions", "parse"]
+FOUND = workbook.FOUND
+
+__all__ = ["ASK", "FORMATS", "FOUND", "companions", "parse"]
 
 
 def companions(access: FilesAccess) -> tuple[str, ...]:
