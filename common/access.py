@@ -38,7 +38,14 @@ class Delimited(Strict):
     separator: str = Field(",", min_length=1, max_length=1)
 
 
-Format = Delimited
+class Mail(Strict):
+    """One message (RFC 5322) a file. `max_bytes`: of a larger one only the headers are read."""
+
+    kind: Literal["mail"]
+    max_bytes: int = Field(10 << 20, ge=1 << 10, le=100 << 20)
+
+
+Format = Annotated[Delimited | Mail, Field(discriminator="kind")]
 
 
 class FilesAccess(Strict):

@@ -114,7 +114,7 @@ class Stream(Strict):
     title_id: str | None = Field(None, description="the title in Indonesian")
     connection: Name
     read: Access
-    strategy: Literal["snapshot", "checksum", "cursor", "files"]
+    strategy: Literal["snapshot", "checksum", "cursor", "files", "mailbox"]
     cursor: Cursor | None = None
     key: tuple[Name, ...] = Field(min_length=1)
     columns: Annotated[dict[str, Column], Field(min_length=1), AfterValidator(_unique)]
@@ -134,8 +134,8 @@ class Stream(Strict):
             faults.append(f"a part of the key cannot be protected: {', '.join(unseen)}")
         if both := sorted(set(self.columns) & set(self.ignore)):
             faults.append(f"both read and ignored: {', '.join(both)}")
-        if (self.strategy == "files") != (self.read.reader == "files"):
-            faults.append("strategy `files` goes with reader `files`, and only with it")
+        if (self.strategy in ("files", "mailbox")) != (self.read.reader == "files"):
+            faults.append("strategies `files` and `mailbox` go with reader `files`, and only with it")
         if self.strategy in ("checksum", "cursor") and self.read.reader != "sql":
             faults.append(f"strategy `{self.strategy}` goes with reader `sql` only")
         if (self.strategy == "cursor") != (self.cursor is not None):

@@ -18,7 +18,7 @@ def progress_of(
         return Progress()
     with reading(settings) as connection:
         match stream.strategy:
-            case "files":
+            case "files" | "mailbox":
                 return Progress(files=_files(connection, source, stream))
             case "cursor":
                 covered = covered_until(intervals(connection, source, stream), overlap_of(stream))

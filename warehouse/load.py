@@ -504,16 +504,22 @@ def _check_law(area: Staging, account: Account) -> None:
 def _write_files(
     connection: duckdb.DuckDBPyConnection, account: Account, files: list[FileRecord]
 ) -> None:
-    rows = [
-        (account.source, account.stream, f.origin, f.sha256, f.size, account.batch_id, f.outcome,
-         f.error)
+    new = [
+        {"origin": f.origin, "sha256": f.sha256, "size": f.size, "outcome": f.outcome,
+         "error": f.error}
         for f in files
         if f.outcome != "known"
     ]  # fmt: skip
     account.files_loaded = sum(f.outcome == "loaded" for f in files)
     account.files_failed = sum(f.outcome == "failed" for f in files)
-    if rows:
-        connection.executemany("INSERT INTO lake.ops.file VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    if new:
+        connection.register("new_file", pa.Table.from_pylist(new))
+        connection.execute(
+            "INSERT INTO lake.ops.file SELECT ?, ?, origin, sha256, size, ?, outcome, error "
+            "FROM new_file",
+            [account.source, account.stream, account.batch_id],
+        )
+        connection.unregister("new_file")
 
 
 def _write_sums(connection: duckdb.DuckDBPyConnection, account: Account, reach: Reach) -> None:

@@ -1,5 +1,7 @@
 """Files that agencies drop somewhere. Outcome per file, by the hash of its bytes.
 
+With strategy `mailbox` a file never changes (a message), so one that was loaded is not fetched.
+
 A file whose bytes were loaded before is not read again. A file is read whole or not at all; the
 original bytes are kept under their hash before anything is parsed.
 """
@@ -26,10 +28,16 @@ def read(pull: Pull) -> Iterator[Piece]:
     A file that turns out unreadable is noted as failed: whoever takes the pieces leaves out those
     of a failed origin, and reports it. Raises SourceUnavailable when the place is not there.
     """
-    pull.scope = "files"
+    is_mailbox = pull.stream.strategy == "mailbox"
+    pull.scope = "none" if is_mailbox else "files"
+    known = dict(pull.progress.files) if is_mailbox else {}
     with opened(pull) as place:
         for entry in place.entries(pull.access(FilesAccess).pattern):
-            yield from _read_one(pull, place, entry)
+            if entry.origin in known:
+                digest = known[entry.origin]
+                pull.files.append(FileOutcome(entry.origin, digest, entry.size, "known"))
+            else:
+                yield from _read_one(pull, place, entry)
 
 
 def _read_one(pull: Pull, place: Place, entry: Entry) -> Iterator[Piece]:

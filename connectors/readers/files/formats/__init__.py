@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from common.access import FilesAccess
 from common.definition import Stream
-from connectors.readers.files.formats import delimited
+from connectors.readers.files.formats import delimited, mail
 
-FORMATS = {"delimited": delimited}
+FORMATS = {"delimited": delimited, "mail": mail}
 
 ASK = delimited.ASK
 
