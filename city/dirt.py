@@ -57,7 +57,8 @@ def faults() -> tuple[Fault, ...]:
 def soil(con: Con, rng: Rng, today: date) -> None:
     """Puts every fault into its share of the sound rows; no row gets two."""
     names.create_variant_macro(con)
-    for table, of_table in groupby(faults(), key=lambda fault: fault.table):
+    own = (fault for fault in faults() if fault.by != "message")
+    for table, of_table in groupby(own, key=lambda fault: fault.table):
         count = value(con, f"SELECT count(*) FROM sound.{table}")
         _throw_dice(
             con, rng, table, untouched(table), max(SMALL_TABLE, round(count * SAMPLE)), today

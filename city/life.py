@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import sqlalchemy as sa
 
-from city import births, cameras, dirt, people, planning, registry, reports, truth
+from city import births, cameras, dirt, messages, people, planning, registry, reports, truth
 from city.loading import apply, load_sqlite_extension, write_all
 from city.places import create_rw_table
 from city.sql import Con, Rng, value
@@ -45,7 +45,7 @@ def build(
     with duckdb.connect(config=LIMITS) as con:
         create_mirrors(con)
         create_rw_table(con)
-        for part in (registry, births, reports):
+        for part in (registry, births, reports, messages):
             part.create_tables(con)
         dead, moved = round(residents * DEATHS), round(residents * MOVES)
         drafted = people.draft(next(stream), residents + dead + moved, today)
@@ -59,6 +59,7 @@ def build(
         reports.advance(con, today)
         cameras.install(con, next(stream), today)
         dirt.soil(con, next(stream), today)
+        messages.send(con, next(stream), today - timedelta(days=365), today)
         # The systems are written on one core while the truth is written on another.
         with ThreadPoolExecutor(1) as other:
             written = other.submit(write_all, con.cursor(), home, systems or Systems())
@@ -97,6 +98,7 @@ def tomorrow(home: Path, systems: Systems | None = None) -> None:
         reports.advance(con, day)
         cameras.flicker(con, next(stream), day)
         dirt.worsen_and_mend(con, next(stream), day)
+        messages.send(con, next(stream), day - timedelta(days=1), day)
         truth.look(con)
         apply(con, home, systems or Systems())
         truth.write_changes(con, home / "truth", day)
@@ -117,14 +119,16 @@ def connections(
     (`serve_open311`)."""
     home, systems = Path(home).absolute(), systems or Systems()
     urls = {system: systems.url(home, system) for system in DATABASES if system != "report_inbox"}
+    urls["report_sms"] = systems.url(home, "report_inbox")
+    urls["report_mail"] = f"maildir://{home / 'systems' / 'surat'}"
     urls["brojol_drops"] = f"file://{home / 'systems' / 'hospital_drops'}"
     return urls | ({"report_inbox": open311_url} if open311_url else {})
 
 
 def content_hashes(home: Path) -> dict[str, str]:
     """A hash of the content of every table of the embedded systems and of every hospital file,
-    whatever the order of rows and the layout of files. Keys are `<system>.<table>` or
-    `hospital_drops/<file>`."""
+    whatever the order of rows and the layout of files, and of every mail. Keys are
+    `<system>.<table>`, `hospital_drops/<file>` or `surat/<file>`."""
     home = Path(home)
     hashes: dict[str, str] = {}
     with duckdb.connect() as con:
@@ -152,6 +156,8 @@ def content_hashes(home: Path) -> dict[str, str]:
     for path in sorted(drops.rglob("*.csv")):
         lines = sorted(path.read_bytes().splitlines())
         hashes[f"hospital_drops/{path.relative_to(drops)}"] = sha256(b"\n".join(lines)).hexdigest()
+    for path in sorted((home / "systems" / "surat" / "new").iterdir()):
+        hashes[f"surat/{path.name}"] = sha256(path.read_bytes()).hexdigest()
     return hashes
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import sqlalchemy as sa
 
+from city import messages
 from city.places import settings
 from city.sql import Con
 from city.systems import DATABASES, Systems, Table, tables
@@ -41,6 +42,7 @@ def write_all(con: Con, home: Path, systems: Systems) -> None:
     for hospital in settings("places")["hospitals"]:
         (home / "systems" / "hospital_drops" / hospital).mkdir(parents=True, exist_ok=True)
     _drop_notices(con, home, "SELECT row_id FROM sent.hospital_notice")
+    messages.deliver(con, home, "SELECT row_id FROM sent.surat")
 
 
 def apply(con: Con, home: Path, systems: Systems) -> None:
@@ -53,6 +55,7 @@ def apply(con: Con, home: Path, systems: Systems) -> None:
                 if table.system == system and table.name in touched and not table.is_files:
                     _apply(con, connection, table)
     _drop_notices(con, home, "SELECT row_id FROM change WHERE table_name = 'hospital_notice'")
+    messages.deliver(con, home, "SELECT row_id FROM change WHERE table_name = 'surat'")
 
 
 def _apply(con: Con, connection: sa.Connection, table: Table) -> None:
@@ -91,7 +94,7 @@ def _named(table: Table, rows: Sequence[tuple[Any, ...]]) -> list[dict[str, Any]
 def _drop_notices(con: Con, home: Path, rows: str) -> None:
     """Writes the hospitals' files of these rows: <code>/kelahiran_<code>_<YYYYMMDD>.csv, whole or
     not at all."""
-    (notices,) = (table for table in tables() if table.is_files)
+    (notices,) = (table for table in tables() if table.name == "hospital_notice")
     files = con.execute(
         f"""
         SELECT split_part(no_surat, '/', 1) AS hospital,
