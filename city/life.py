@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 import sqlalchemy as sa
 
-from city import births, books, cameras, dirt, people, planning, registry, reports, truth
+from city import births, books, cameras, dirt, messages, people, planning, registry, reports, truth
 from city.loading import apply, load_sqlite_extension, write_all
 from city.places import create_rw_table
 from city.sql import Con, Rng, value
@@ -45,7 +45,7 @@ def build(
     with duckdb.connect(config=LIMITS) as con:
         create_mirrors(con)
         create_rw_table(con)
-        for part in (registry, births, reports):
+        for part in (registry, births, reports, messages):
             part.create_tables(con)
         dead, moved = round(residents * DEATHS), round(residents * MOVES)
         drafted = people.draft(next(stream), residents + dead + moved, today)
@@ -59,9 +59,11 @@ def build(
         reports.advance(con, today)
         cameras.install(con, next(stream), today)
         own = [fault for fault in dirt.faults() if fault.table == "resident_book"]
-        dirt.soil(con, next(stream), today, [one for one in dirt.faults() if one not in own])
+        others = [one for one in dirt.faults() if one not in own and one.by != "message"]
+        dirt.soil(con, next(stream), today, others)
         books.copy(con, today)  # as the registry shows its residents
         dirt.soil(con, next(stream), today, own)
+        messages.send(con, next(stream), today - timedelta(days=365), today)
         # The systems are written on one core while the truth is written on another.
         with ThreadPoolExecutor(1) as other:
             written = other.submit(write_all, con.cursor(), home, systems or Systems())
@@ -101,6 +103,7 @@ def tomorrow(home: Path, systems: Systems | None = None) -> None:
         cameras.flicker(con, next(stream), day)
         dirt.worsen_and_mend(con, next(stream), day)
         books.send_again(con, day)
+        messages.send(con, next(stream), day - timedelta(days=1), day)
         truth.look(con)
         apply(con, home, systems or Systems())
         truth.write_changes(con, home / "truth", day)
@@ -121,15 +124,17 @@ def connections(
     (`serve_open311`)."""
     home, systems = Path(home).absolute(), systems or Systems()
     urls = {system: systems.url(home, system) for system in DATABASES if system != "report_inbox"}
+    urls["report_sms"] = systems.url(home, "report_inbox")
+    urls["report_mail"] = f"maildir://{home / 'systems' / 'surat'}"
     urls["brojol_drops"] = f"file://{home / 'systems' / 'hospital_drops'}"
     urls["kelurahan_books"] = f"file://{home / 'systems' / 'kelurahan_books'}"
     return urls | ({"report_inbox": open311_url} if open311_url else {})
 
 
 def content_hashes(home: Path) -> dict[str, str]:
-    """A hash of the content of every table of the embedded systems and of every file that is
-    dropped, whatever the order of a table's rows. Keys are `<system>.<table>`,
-    `hospital_drops/<file>` or `kelurahan_books/<file>`."""
+    """A hash of the content of every table of the embedded systems, whatever the order of its rows,
+    of every file that is dropped and of every mail. Keys are `<system>.<table>`,
+    `hospital_drops/<file>`, `kelurahan_books/<file>` or `surat/<file>`."""
     home = Path(home)
     hashes: dict[str, str] = {}
     with duckdb.connect() as con:
@@ -160,6 +165,8 @@ def content_hashes(home: Path) -> dict[str, str]:
     for path in sorted((home / "systems" / "kelurahan_books").rglob("*.xlsx")):
         name = path.relative_to(home / "systems").as_posix()
         hashes[name] = sha256(path.read_bytes()).hexdigest()
+    for path in sorted((home / "systems" / "surat" / "new").iterdir()):
+        hashes[f"surat/{path.name}"] = sha256(path.read_bytes()).hexdigest()
     return hashes
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import sqlalchemy as sa
 
-from city import books
+from city import books, messages
 from city.places import settings
 from city.sql import Con
 from city.systems import DATABASES, Systems, Table, tables
@@ -43,6 +43,7 @@ def write_all(con: Con, home: Path, systems: Systems) -> None:
         (home / "systems" / "hospital_drops" / hospital).mkdir(parents=True, exist_ok=True)
     _drop_notices(con, home, "SELECT row_id FROM sent.hospital_notice")
     books.write(con, home)
+    messages.deliver(con, home, "SELECT row_id FROM sent.surat")
 
 
 def apply(con: Con, home: Path, systems: Systems) -> None:
@@ -57,6 +58,7 @@ def apply(con: Con, home: Path, systems: Systems) -> None:
     _drop_notices(con, home, "SELECT row_id FROM change WHERE table_name = 'hospital_notice'")
     if "resident_book" in touched:
         books.write(con, home)
+    messages.deliver(con, home, "SELECT row_id FROM change WHERE table_name = 'surat'")
 
 
 def _apply(con: Con, connection: sa.Connection, table: Table) -> None:

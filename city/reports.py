@@ -161,7 +161,10 @@ def advance(con: Con, day: date) -> None:
                 'lapor_state': state, 'report_type': type, 'channel': channel,
                 'is_anonymous': anonymous, 'is_secret': secret,
                 'reporter_name': if(anonymous, NULL, reporter_name),
-                'reporter_phone': reporter_phone, 'history': steps}})
+                'reporter_phone': reporter_phone,
+                'reporter_email': if(channel = 'email', 'warga' || reporter_key || '@surel.example',
+                    NULL),
+                'history': steps}})
         FROM shown JOIN category USING (category) JOIN rw USING (rw_index)
         """
     )

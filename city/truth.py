@@ -4,6 +4,7 @@
 `mention.parquet`  every row of any system that speaks of a person, and in what role
 `fault.parquet`    every fault in the systems now
 `count.parquet`    rows of every table now, by verdict
+`message.parquet`  every SMS and mail, and which request of the inbox it repeats, if any
 `change_<day>.parquet`  what one day changed
 The pipeline never reads them.
 """
@@ -18,7 +19,7 @@ from city.systems import Table, tables
 
 
 def write(con: Con, folder: Path) -> None:
-    """Writes person, mention, fault and count as of the last `look`."""
+    """Writes person, mention, message, fault and count as of the last `look`."""
     verdict = dirt.verdict_of("fault")
     counted = ", ".join(
         f"count(*) FILTER (verdict = '{name}') AS {name}"
@@ -26,6 +27,7 @@ def write(con: Con, folder: Path) -> None:
     )
     _parquet(con, PERSONS, folder / "person.parquet")
     _parquet(con, " UNION ALL ".join(_mentions()), folder / "mention.parquet")
+    _parquet(con, "FROM message ORDER BY number", folder / "message.parquet")
     _parquet(
         con,
         """

@@ -163,7 +163,16 @@ class Workbook(Strict):
         ]
 
 
-Format = Annotated[Delimited | FixedWidth | Dbf | JsonLines | Workbook, Field(discriminator="kind")]
+class Mail(Strict):
+    """One message (RFC 5322) a file. `max_bytes`: of a larger one only the headers are read."""
+
+    kind: Literal["mail"]
+    max_bytes: int = Field(10 << 20, ge=1 << 10, le=100 << 20)
+
+
+Format = Annotated[
+    Delimited | FixedWidth | Dbf | JsonLines | Workbook | Mail, Field(discriminator="kind")
+]
 
 
 class Archive(Strict):

@@ -122,6 +122,31 @@ class Comparison(Strict):
     where: str = "true"
 
 
+class Parsed(Strict):
+    """What senders write in a form of their own within one column, such as keywords.
+
+    `column` (our name) is matched with `patterns` in turn, regular expressions with named groups;
+    the groups of the first that matches become the columns that `gives` names with their types.
+    They are empty where none matches, or where the one that does lacks the group.
+    """
+
+    column: Name
+    patterns: tuple[str, ...] = Field(min_length=1)
+    gives: dict[Name, ColumnType] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Parsed":
+        named: set[str] = set()
+        for pattern in self.patterns:
+            try:
+                named |= set(re.compile(pattern).groupindex)
+            except re.error as error:
+                raise ValueError(f"parse: no regular expression: {error.msg}") from None
+        if odd := sorted(named ^ set(self.gives)):
+            raise ValueError(f"parse: patterns and `gives` differ in {', '.join(odd)}")
+        return self
+
+
 class Stream(Strict):
     """One table, endpoint or file family of a source."""
 
@@ -130,10 +155,11 @@ class Stream(Strict):
     title_id: str | None = Field(None, description="the title in Indonesian")
     connection: Name
     read: Access
-    strategy: Literal["snapshot", "checksum", "cursor", "files"]
+    strategy: Literal["snapshot", "checksum", "cursor", "files", "mailbox"]
     cursor: Cursor | None = None
     key: tuple[Name, ...] = Field(min_length=1)
     columns: Annotated[dict[str, Column], Field(min_length=1), AfterValidator(_unique)]
+    parse: tuple[Parsed, ...] = ()
     ignore: dict[str, str] = Field({}, description="column → why it is out of scope")
     max_deleted_share: float = Field(0.05, ge=0, le=1)
     submitter: Submitter | None = None
@@ -149,10 +175,17 @@ class Stream(Strict):
         hidden = {column.name for column in self.columns.values() if column.protected}
         if unseen := [part for part in self.key if part in hidden]:
             faults.append(f"a part of the key cannot be protected: {', '.join(unseen)}")
+        given = [name for parsed in self.parse for name in parsed.gives]
+        if twice := sorted({one for one in given if one in names or given.count(one) > 1}):
+            faults.append(f"parse gives a column that is there already: {', '.join(twice)}")
+        if lost := [one.column for one in self.parse if one.column not in names]:
+            faults.append(f"parse names no column: {', '.join(lost)}")
         if both := sorted(set(self.columns) & set(self.ignore)):
             faults.append(f"both read and ignored: {', '.join(both)}")
-        if (self.strategy == "files") != (self.read.reader == "files"):
-            faults.append("strategy `files` goes with reader `files`, and only with it")
+        if (self.strategy in ("files", "mailbox")) != (self.read.reader == "files"):
+            faults.append(
+                "strategies `files` and `mailbox` go with reader `files`, and only with it"
+            )
         if self.strategy in ("checksum", "cursor") and self.read.reader != "sql":
             faults.append(f"strategy `{self.strategy}` goes with reader `sql` only")
         if (self.strategy == "cursor") != (self.cursor is not None):

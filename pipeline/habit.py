@@ -179,7 +179,7 @@ held AS (
 whole AS (
     SELECT batch.source, batch.stream, '' AS submitter, batch.night,
         sum(files_loaded) AS files,
-        CASE WHEN any_value(strategy) = 'files' THEN sum(extracted) ELSE max(extracted) END AS rows,
+        CASE WHEN any_value(strategy) IN ('files', 'mailbox') THEN sum(extracted) ELSE max(extracted) END AS rows,
         sum(landed + coalesce(held, 0)) AS changed,
         arg_max(middle_at, changed) AS middle_at, max(newest_at) AS newest_at
     FROM batch JOIN unit ON unit.source = batch.source AND unit.stream = batch.stream
@@ -312,7 +312,7 @@ FROM expected JOIN span USING (source, stream, submitter, size, is_fresh)
 JOIN spread USING (source, stream, submitter, size, is_fresh, measure)
 JOIN unit USING (source, stream, submitter)
 JOIN arrival AS sent USING (source, stream, submitter)
-WHERE sent.night = judged AND (measure = 'changed' OR strategy IN ('snapshot', 'files'))
+WHERE sent.night = judged AND (measure = 'changed' OR strategy IN ('snapshot', 'files', 'mailbox'))
 GROUP BY ALL
 HAVING sum(nights) = size AND min(n) >= {least} AND coalesce(freedom, 0) >= {freedom}
 """

@@ -25,6 +25,7 @@ from common.settings import Settings
 from transforms.conform import conform_of
 from transforms.marts import MARTS
 from transforms.standardise.typed import SENT, typed
+from warehouse.merge import Gathered
 from warehouse.masks import selection
 from warehouse.publish import AUDIENCE, published_tables
 from warehouse.shares import load_contracts
@@ -178,8 +179,12 @@ def conformed(source: Source, stream: Stream) -> Graph:
     shape = typed(ibis.table(as_text, name=landing), stream).schema()
     rows = ibis.table(shape, name=landing).rename(source_record_id="_record_id", flags="_flags")
     made: Graph = {}
-    for name, expression in conform_of(source, stream.name)(rows, _unbound).items():
+    for name, given in conform_of(source, stream.name)(rows, _unbound).items():
         table = tables()[name]
+        expression = given
+        if isinstance(given, Gathered):
+            records = _unbound(name).select("source_record_id")
+            expression = given.rows(records)
         made |= computed(name, expression.select(*table.own_columns, "flags"))
         made |= {
             f"{name}.{column}": Origin(own=one.en)

@@ -18,7 +18,7 @@ def progress_of(
         return Progress()
     with reading(settings) as connection:
         match stream.strategy:
-            case "files":
+            case "files" | "mailbox":
                 return Progress(
                     files=_files(connection, source, stream),
                     listed=_listed(connection, source, stream),

@@ -28,6 +28,7 @@ from warehouse.load import key_bucket
 from warehouse.reconcile import Difference, Reconciliation
 
 NAMED_AT_MOST = 1000
+OF_FILES = ("files", "mailbox")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def _compare(
     staging.judge_duplicates(area)
     mark("pulled", **where)
     account.arrive(area)
-    if area.stream.strategy == "files":
+    if area.stream.strategy in OF_FILES:
         account.set_aside_superseded(area)
     account.compare(area, pull.buckets if pull.scope == "buckets" else None, bits)
     account.explain(area, _will_come(pull, area, progress), _of_files(area.stream))
@@ -93,7 +94,7 @@ def _compare(
 
 def _as_it_is(stream: Stream) -> Stream:
     """The stream, read without regard to what was read before."""
-    if stream.strategy == "files":
+    if stream.strategy in OF_FILES:
         return stream
     return stream.model_copy(update={"strategy": "snapshot", "cursor": None})
 
@@ -108,7 +109,7 @@ def _will_come(pull: Pull, area: staging.Staging, progress: Progress) -> str:
             return _from_the_cursor_on(area.stream, progress)
         case "checksum":
             return _in_moved_buckets(pull, area, progress)
-        case "files":
+        case "files" | "mailbox":
             return _in_new_files(pull, area, progress)
         case _:
             return "true"
@@ -160,7 +161,7 @@ def _in_new_files(pull: Pull, area: staging.Staging, progress: Progress) -> str:
 
 def _of_files(stream: Stream) -> dict[str, str]:
     """Reasons that only files have: one that loaded and was taken away, or is unreadable now."""
-    if stream.strategy != "files":
+    if stream.strategy not in OF_FILES:
         return {}
     return {
         "file_gone": "_kind = 'extra' AND ours._origin NOT IN (SELECT origin FROM file_now)",

@@ -248,6 +248,11 @@ def _give(path: Path) -> None:
         shutil.chown(path, *_unprivileged())
 
 
+def _user() -> str:
+    """The name of the user that servers run as."""
+    return UNPRIVILEGED if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+
+
 def _unprivileged() -> tuple[int, int]:
     """User and group id of `muara-test`, created on first use."""
     try:

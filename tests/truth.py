@@ -13,7 +13,7 @@ from warehouse.tables import landing_name
 
 # Streams without a primary key: the truth names a row by the MD5 of all its values as sent.
 BY_CONTENT = ("resident", "family", "birth_notice")
-OTHER_NAMES = {"birth_notice": "hospital_notice", "request": "requests"}
+OTHER_NAMES = {"birth_notice": "hospital_notice", "request": "requests", "mail": "surat"}
 EXPECTED = {"reject": "rejected", "flag": "flagged", "undecidable": "sound", "exclude": "sound"}
 
 

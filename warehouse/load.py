@@ -509,16 +509,22 @@ def _check_law(area: Staging, account: Account) -> None:
 def _write_files(
     connection: duckdb.DuckDBPyConnection, account: Account, files: list[FileRecord]
 ) -> None:
-    rows = [
-        (account.source, account.stream, f.origin, f.sha256, f.size, account.batch_id, f.outcome,
-         f.error)
+    new = [
+        {"origin": f.origin, "sha256": f.sha256, "size": f.size, "outcome": f.outcome,
+         "error": f.error}
         for f in files
         if f.outcome != "known"
     ]  # fmt: skip
     account.files_loaded = sum(f.outcome == "loaded" for f in files)
     account.files_failed = sum(f.outcome == "failed" for f in files)
-    if rows:
-        connection.executemany("INSERT INTO lake.ops.file VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    if new:
+        connection.register("new_file", pa.Table.from_pylist(new))
+        connection.execute(
+            "INSERT INTO lake.ops.file SELECT ?, ?, origin, sha256, size, ?, outcome, error "
+            "FROM new_file",
+            [account.source, account.stream, account.batch_id],
+        )
+        connection.unregister("new_file")
     _write_listings(connection, account, files)
     _write_sheets(connection, account, files)
 
@@ -535,9 +541,13 @@ def _write_listings(
             "(SELECT unnest(?))",
             [*here, [f.origin for f in taken]],
         )
-    rows = [(*here, f.origin, f.size, f.version) for f in taken if f.version]
+    rows = [{"origin": f.origin, "size": f.size, "version": f.version} for f in taken if f.version]
     if rows:
-        connection.executemany("INSERT INTO lake.ops.listing VALUES (?, ?, ?, ?, ?)", rows)
+        connection.register("listed", pa.Table.from_pylist(rows))
+        connection.execute(
+            "INSERT INTO lake.ops.listing SELECT ?, ?, origin, size, version FROM listed", here
+        )
+        connection.unregister("listed")
 
 
 def _write_sheets(

@@ -4,7 +4,8 @@ Used by the load and by a rebuild alike, so that core is always a function of la
 that changed or vanished is closed, a new one opened; both are counted and checked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -17,8 +18,22 @@ from warehouse.tables import Table, tables
 
 HELD = "held_in_quarantine"
 
-Conform = Callable[[ir.Table, Callable[[str], ir.Table]], dict[str, ir.Table]]
-"""(changed rows as typed columns, table by name) → core table name → its rows."""
+
+@dataclass(frozen=True)
+class Gathered:
+    """Rows of a core table that are made of other core tables, of records of any stream.
+
+    `touched`: changed records (source_record_id) → those whose rows may now be other ones; `rows`:
+    touched records → their rows, with `flags`, `source` and `stream`.
+    """
+
+    touched: Callable[[ir.Table], ir.Table]
+    rows: Callable[[ir.Table], ir.Table]
+
+
+Conform = Callable[[ir.Table, Callable[[str], ir.Table]], Mapping[str, ir.Table | Gathered]]
+"""(changed rows as typed columns, table by name) → core table name → its rows, in the order in
+which they are brought in: what is gathered sees the tables before it."""
 
 Typed = Callable[[ir.Table], ir.Table]
 """Landing rows as text → their typed columns."""
@@ -67,41 +82,68 @@ def apply_batch(
 
     def table(name: str) -> ir.Table:
         schema, short = name.split(".")
-        return backend.table(short, database=("lake", schema))
+        return backend.table(short, database=(target if schema == "core" else "lake", schema))
 
     rows = typed(backend.table("changed_row", database=("temp", "main")))
     rows = rows.rename(source_record_id="_record_id", flags="_flags")
-    for name, expression in conform(rows, table).items():
-        own = tables()[name].own_columns
-        columns = expression.select(*own, "flags")
-        query = str(ibis.to_sql(columns, dialect="duckdb"))
-        _merge(connection, tables()[name], query, identity, batch_id, night, target)
+    changed = backend.table("changed_record", database=("temp", "main")).select(
+        source_record_id="_record_id"
+    )
+    for name, made in conform(rows, table).items():
+        columns = [*tables()[name].own_columns, "flags"]
+        if isinstance(made, Gathered):
+            connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE touched AS {_sql(made.touched(changed))}"
+            )
+            expression = made.rows(backend.table("touched", database=("temp", "main")))
+            columns += ["source", "stream"]
+        else:
+            expression = made
+        query = _sql(expression.select(*columns))
+        is_own = expression is made
+        _merge(connection, tables()[name], query, is_own, identity, batch_id, night, target)
+
+
+def _sql(expression: ir.Table) -> str:
+    return str(ibis.to_sql(expression, dialect="duckdb"))
 
 
 def _merge(
     connection: duckdb.DuckDBPyConnection,
     table: Table,
     conformed_rows: str,
+    is_own: bool,
     identity: tuple[str, str],
     batch_id: int,
     night: date,
     target: str,
 ) -> None:
-    """Close what changed or vanished, open what is new, count both, check the result."""
+    """Close what changed or vanished, open what is new, count both, check the result.
+
+    `is_own`: the rows are those of the batch's records; else of the records in `touched`, and each
+    has the `source` and `stream` of its own.
+    """
     full = f"{target}.{table.name}"
     casts = ", ".join(
         f'CAST("{name}" AS {column.type}) AS "{name}"' for name, column in table.columns.items()
     )
-    own = ", ".join([*(f'"{name}"' for name in table.own_columns), "flags"])
+    compared = [*table.own_columns, "flags", *(() if is_own else ("source", "stream"))]
+    own = ", ".join(f'"{name}"' for name in compared)
+    whose = f", '{identity[0]}', '{identity[1]}'" if is_own else ""
+    here = "version.source_record_id IN (FROM touched)"
+    if is_own:
+        here = (
+            f"version.source = '{identity[0]}' AND version.stream = '{identity[1]}' "
+            "AND version.source_record_id IN (SELECT _record_id FROM changed_record)"
+        )
     key = " AND ".join(f'version."{part}" = closing."{part}"' for part in table.key)
-    here = f"version.source = '{identity[0]}' AND version.stream = '{identity[1]}'"
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE fresh AS SELECT {casts}, flags FROM ({conformed_rows});
+        CREATE OR REPLACE TEMP TABLE fresh AS
+        SELECT {casts}, {", ".join(compared[len(table.columns):])} FROM ({conformed_rows});
         CREATE OR REPLACE TEMP TABLE current AS
         SELECT {own}, valid_from FROM {full} AS version
-        WHERE valid_to IS NULL AND {here}
-            AND source_record_id IN (SELECT _record_id FROM changed_record);
+        WHERE valid_to IS NULL AND {here};
         """
     )
     # A first load has nothing to compare with; so does a stream of new records only.
@@ -142,8 +184,7 @@ def _merge(
         connection.execute(
             f"""
             INSERT INTO {full}
-            SELECT {own}, '{identity[0]}', '{identity[1]}', {batch_id}, DATE '{night}',
-                NULL, NULL, NULL
+            SELECT {own}{whose}, {batch_id}, DATE '{night}', NULL, NULL, NULL
             FROM {opening}
             """
         )
@@ -151,11 +192,10 @@ def _merge(
         f"""
         SELECT count(*), count(DISTINCT ({", ".join(f'"{part}"' for part in table.key)}))
         FROM {full} AS version WHERE valid_to IS NULL AND {here}
-            AND source_record_id IN (SELECT _record_id FROM changed_record)
         """
     ).fetchone() or (0, 0)
     records = int(_scalar(connection, "SELECT count(*) FROM changed_record WHERE _op <> 'delete'"))
-    one_each = table.key == ("source_record_id",)
+    one_each = is_own and table.key == ("source_record_id",)
     if not held == keys == conformed or (one_each and held != records):
         raise Imbalance(
             f"the batch conforms to {records if one_each else conformed} records, {table.name} "

@@ -43,6 +43,9 @@ def _queries(settings: Settings) -> dict[str, str]:
         "ref.agency": f"""
             SELECT * FROM read_csv('{settings.profile}/agency.csv', all_varchar=true,
                 header=true)""",
+        "ref.same_report": f"""
+            SELECT CAST(days AS INTEGER) AS days, CAST(common_words AS DOUBLE) AS common_words
+            FROM read_csv('{settings.profile}/same_report.csv', all_varchar=true, header=true)""",
         "ref.code": codes,
         "ref.planning_code": f"""
             WITH old AS (SELECT * FROM read_csv(

@@ -14,6 +14,8 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.message import EmailMessage
+from email.utils import formataddr
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,8 @@ def standing_in(source: Source, stream: Stream, folder: Path) -> Iterator[str]:
     match stream.read.reader:
         case "sql":
             yield _database(stream, rows, folder / f"{source.name}.{stream.name}.db")
+        case "files" if stream.read.format.kind == "mail":
+            yield _mailbox(rows, folder / source.name / stream.name)
         case "files":
             yield _drops(stream, rows, folder / source.name)
         case "rest":
@@ -98,6 +102,21 @@ def _books(stream: Stream, rows: list[dict], folder: Path) -> str:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         book.save(folder / name)
     return folder.as_uri()
+
+
+def _mailbox(rows: list[dict], folder: Path) -> str:
+    """A maildir with a message per row; one whose `fault` says so is empty."""
+    for name in ("new", "cur"):
+        (folder / name).mkdir(parents=True)
+    for number, row in enumerate(rows):
+        message = EmailMessage()
+        message["Message-ID"] = f"<{row['message_key']}>"
+        message["From"] = formataddr((row["from_name"] or "", row["from_address"] or ""))
+        message["Date"], message["Subject"] = row["sent_at"], row["subject"]
+        message.set_content(row["text"] or "")
+        content = b"" if row["fault"] == "empty" else bytes(message)
+        (folder / "new" / f"{number}.golden").write_bytes(content)
+    return f"maildir://{folder}"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The sample city's systems against its truth: sound is sound, wrong is known, days add up."""
 
 import csv
+import email
 import hashlib
 import re
 import shutil
@@ -18,7 +19,7 @@ import city
 
 RESIDENTS, TODAY, DAYS = 3_000, date(2026, 11, 23), 2
 NO_KEY = {"biodata_wni": "nik", "data_keluarga": "no_kk", "hospital_notice": "no_surat"}
-KEY = {"Monitors": "Id", "Monitor_Status": "MonitorId"}  # elsewhere the first column
+KEY = {"Monitors": "Id", "Monitor_Status": "MonitorId", "inbox": "ID"}  # elsewhere the first column
 Row = dict[str, str | None]
 
 
@@ -43,6 +44,11 @@ def rows_of(home: Path) -> dict[tuple[str, str], list[Row]]:
         with path.open(encoding="cp1252", newline="") as file:
             notices += list(csv.DictReader(file, delimiter=";"))
     found["brojol", "hospital_notice"] = notices
+    found["report_inbox", "surat"] = [
+        {"message_id": email.message_from_bytes(content)["Message-ID"].strip("<>"),
+         "sha256": hashlib.sha256(content).hexdigest()}
+        for content in (path.read_bytes() for path in (home / "systems/surat/new").iterdir())
+    ]  # fmt: skip
     return found
 
 

@@ -4,6 +4,7 @@ The result of `typed` depends on the row and its definition only, so that it can
 from landing at any time.
 """
 
+import re
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
-from common.definition import Column, Stream
+from common.definition import Column, Parsed, Stream
 
 SENT = "_sent"
 VERSION = sha256(Path(__file__).read_bytes()).hexdigest()
@@ -45,13 +46,33 @@ def clean(text: ir.StringValue) -> ir.StringValue:
 
 def typed(rows: ir.Table, stream: Stream) -> ir.Table:
     """In: landing or staging rows (text columns). Out: every `_…` column as it is, then for each
-    declared column its value under its name and the text as sent under `<name>_sent`."""
+    declared column its value under its name and the text as sent under `<name>_sent`, and the
+    columns that `parse` gives."""
     technical = [rows[name] for name in rows.columns if name.startswith("_")]
     values = [
         value(rows[column.name], column).name(column.name) for column in stream.columns.values()
     ]
     sent = [rows[name].name(name + SENT) for name in stream.names]
-    return rows.select(*technical, *values, *sent)
+    parsed = [
+        _found(rows[one.column], one, name).name(name)
+        for one in stream.parse
+        for name in one.gives
+    ]
+    return rows.select(*technical, *values, *sent, *parsed)
+
+
+def _found(text: ir.StringValue, parsed: Parsed, name: str) -> ir.Value:
+    """What the group of this name holds in the first pattern that matches; as text, blanks and all,
+    for it may be a part of something longer."""
+    nothing = ibis.null("string")
+    branches = []
+    for pattern in parsed.patterns:
+        group = re.compile(pattern).groupindex.get(name)
+        held = text.re_extract(pattern, group).nullif("") if group else nothing
+        branches.append((text.re_search(pattern), held))
+    found = ibis.cases(*branches, else_=nothing)
+    kind = parsed.gives[name]
+    return found if kind == "text" else value(found, Column(name=name, type=kind))
 
 
 def value(sent: ir.StringValue, column: Column) -> ir.Value:

@@ -80,7 +80,7 @@ def read(pull: Pull) -> Iterator[Piece]:
     of a failed origin, and reports it. Raises SourceUnavailable when the place is not there or
     stops answering.
     """
-    pull.scope = "files"
+    pull.scope = "none" if pull.stream.strategy == "mailbox" else "files"
     with opened(pull) as place:
         for drop in _drops(pull, place):
             yield from _read_one(pull, place, drop)

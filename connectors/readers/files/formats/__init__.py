@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from common.access import FilesAccess
 from common.definition import Stream
-from connectors.readers.files.formats import dbf, delimited, fixed_width, json_lines, workbook
+from connectors.readers.files.formats import dbf, delimited, fixed_width, json_lines, mail, workbook
 from connectors.readers.files.formats.text import ASK
 
 FORMATS = {
@@ -22,6 +22,7 @@ FORMATS = {
     "dbf": dbf,
     "json_lines": json_lines,
     "workbook": workbook,
+    "mail": mail,
 }
 
 FOUND = workbook.FOUND

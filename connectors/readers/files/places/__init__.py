@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from common.errors import DefinitionError
-from connectors.readers.files.places import folder, s3, sftp
+from connectors.readers.files.places import folder, imap, maildir, s3, sftp
 from connectors.readers.files.places.entry import Entry, Place
 from connectors.readers.pull import Pull
 
-PLACES = {"file": folder, "sftp": sftp, "s3": s3}
+PLACES = {"file": folder, "sftp": sftp, "s3": s3, "imaps": imap, "maildir": maildir}
 
 __all__ = ["Entry", "Place", "opened"]
 
