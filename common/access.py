@@ -164,4 +164,14 @@ class FilesAccess(Strict):
     format: Format = Delimited()
 
 
-Access = Annotated[SqlAccess | RestAccess | FilesAccess, Field(discriminator="reader")]
+class DltAccess(Strict):
+    """A dlt source: `source` is `module:function`, called with `arguments`, in which `$url`,
+    `$address` (without login), `$login` and `$password` stand for the connection's."""
+
+    reader: Literal["dlt"]
+    source: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    resource: str
+    arguments: dict[str, Any] = {}
+
+
+Access = Annotated[SqlAccess | RestAccess | FilesAccess | DltAccess, Field(discriminator="reader")]

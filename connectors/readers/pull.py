@@ -8,13 +8,13 @@ from typing import Literal, TypeVar
 
 import pyarrow as pa
 
-from common.access import FilesAccess, RestAccess, SqlAccess
+from common.access import DltAccess, FilesAccess, RestAccess, SqlAccess
 from common.definition import Source, Stream
 from common.errors import SourceShapeChanged
 from common.settings import Settings
 from common.shape import STOPPING, Drift, Shape, compare
 
-A = TypeVar("A", SqlAccess, RestAccess, FilesAccess)
+A = TypeVar("A", SqlAccess, RestAccess, FilesAccess, DltAccess)
 
 
 @dataclass(frozen=True)

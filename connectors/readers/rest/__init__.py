@@ -30,7 +30,7 @@ from common.shape import Shape
 from connectors.readers.pull import Piece, Pull, keep_pace, note_shape
 from connectors.readers.records import Unreadable, at, canonical, flattened, parse, to_arrow
 from connectors.readers.rest.paging import Answer, Question, first, following
-from connectors.readers.rest.service import Reply, Service, Terms, service
+from connectors.readers.rest.service import Reply, Service, Terms, connected
 
 PAGES_AT_MOST = 100_000
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
@@ -102,7 +102,7 @@ def _pages(pull: Pull) -> Iterator[tuple[Shape, pa.RecordBatch]]:
 def _service(pull: Pull) -> AbstractContextManager[Service]:
     access = pull.access(RestAccess)
     seconds = pull.source.statement_timeout_seconds or pull.settings.statement_timeout_seconds
-    return service(
+    return connected(
         pull.url,
         pull.settings,
         Terms(access.answer_mb * 2**20, seconds, pull.source.requests_per_minute),

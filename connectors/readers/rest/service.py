@@ -25,7 +25,8 @@ REDIRECTS_AT_MOST = 5
 TOKEN_BYTES_AT_MOST = 1_000_000
 RENEW_SECONDS_BEFORE = 30
 
-logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it writes every address, keys too
+for chatty in ("httpx", "httpcore"):  # they would write every address, keys and all
+    logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Reply:
 
 
 @contextmanager
-def service(
+def connected(
     url: str,
     settings: Settings,
     terms: Terms,
@@ -74,7 +75,7 @@ def service(
 
 
 class Service:
-    """See `service`. Every failure is of the SourceError family and tells no value."""
+    """See `connected`. Every failure is of the SourceError family and tells no value."""
 
     def __init__(
         self,
