@@ -103,18 +103,18 @@ Credentials = Annotated[HeaderKey | ParameterKey | ClientCredentials, Field(disc
 
 class ChangedSince(Strict):
     """Of strategy `cursor`: the parameters that ask for what changed `since` (and `until`) a time,
-    written as strftime's `format` (default ISO 8601 with offset) in `timezone` (default the
-    city's)."""
+    written as strftime's `format` (default ISO 8601 with offset) in `timezone`: that of stamps
+    without an offset; those with one are compared in UTC."""
 
     since: str
     until: str | None = None
     format: str | None = None
-    timezone: str | None = None
+    timezone: str = "UTC"
 
     @field_validator("timezone")
     @classmethod
-    def _known(cls, name: str | None) -> str | None:
-        if name is not None and name not in available_timezones():
+    def _known(cls, name: str) -> str:
+        if name not in available_timezones():
             raise ValueError(f"no time zone is named {name}")
         return name
 

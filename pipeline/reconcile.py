@@ -115,15 +115,16 @@ def _will_come(pull: Pull, area: staging.Staging, progress: Progress) -> str:
 
 
 def _from_the_cursor_on(stream: Stream, progress: Progress) -> str:
-    """The rows that the next batch reads: stamped where the cursor is not covered, or not at all.
-    It never learns of a deletion."""
+    """The rows that the next batch reads: stamped where the cursor is not covered, or, in a
+    database, not at all. It never learns of a deletion."""
     assert stream.cursor is not None
     if progress.covered_until is None:
         return "_there IS NOT NULL"
     low = progress.covered_until - overlap_of(stream)
     stamp = f'raw."{stream.columns[stream.cursor.column].name}"'
+    unstamped = f"{stamp} IS NULL OR " if stream.read.reader == "sql" else ""
     return (
-        f"_there IS NOT NULL AND ({stamp} IS NULL OR "
+        f"_there IS NOT NULL AND ({unstamped}"
         f"coalesce(TRY_CAST({stamp} AS TIMESTAMP) >= TIMESTAMP '{low}', false))"
     )
 

@@ -3,8 +3,8 @@
 A value at the top becomes text: a string as it is, a number as the digits that were sent (16 digits
 and `1.6E16` alike, for rules to see), true and false as such. What is nested becomes canonical JSON
 (keys in order, no blanks), so that a re-ordering is no change. A lone surrogate, which no UTF-8
-holds, is written as its JSON escape. NaN, which pandas writes for nothing, is NULL. An object that names a key twice is refused: which of the two
-is meant would be a guess.
+holds, is written as its JSON escape. NaN, which pandas writes for nothing, is NULL. An object that
+names a key twice is refused: which of the two is meant would be a guess.
 """
 
 import json

@@ -527,7 +527,7 @@ def test_rows_that_moved_while_they_were_read_are_noticed(tmp_path):
 
 # Cursor
 
-SINCE = OFFSET | {"changed": {"since": "sejak", "until": "sampai", "timezone": "UTC"}}
+SINCE = OFFSET | {"changed": {"since": "sejak", "until": "sampai"}}
 
 
 def asked_for(tmp_path, progress, access=SINCE, date=None, **settings):
@@ -565,10 +565,12 @@ def test_a_cursor_asks_since_where_it_is_covered(tmp_path):
 
 
 def test_times_are_written_as_the_service_wants_them(tmp_path):
-    access = OFFSET | {"changed": {"since": "sejak", "format": "%d/%m/%Y %H:%M"}}
+    access = OFFSET | {
+        "changed": {"since": "sejak", "format": "%d/%m/%Y %H:%M", "timezone": "Asia/Jakarta"}
+    }
     covered = Progress(covered_until=datetime(2026, 11, 1, 8))
     assert asked_for(tmp_path, covered, access)[1] == {"sejak": "01/11/2026 07:00", "sampai": None}
-    access["changed"] = {"since": "sejak"}
+    del access["changed"]["format"]
     assert asked_for(tmp_path, covered, access)[1]["sejak"] == "2026-11-01T07:00:00+07:00"
 
 

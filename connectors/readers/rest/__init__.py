@@ -141,9 +141,9 @@ def _changed(pull: Pull) -> dict[str, str]:
     Nightly there is no upper bound: what lies in the future is read until it has passed.
     """
     changed = pull.access(RestAccess).changed
-    if changed is None:
+    if changed is None or pull.stream.strategy != "cursor":  # a comparison reads everything
         return {}
-    zone = ZoneInfo(changed.timezone) if changed.timezone else pull.settings.zone
+    zone = ZoneInfo(changed.timezone)
     if clock.is_set(pull.settings):
         now = datetime.combine(clock.today(pull.settings), datetime.min.time())
     else:
@@ -169,7 +169,7 @@ def _mind_their_clock(pull: Pull, reply: Reply) -> None:
         theirs = parsedate_to_datetime(reply.headers.get("Date", ""))
     except ValueError:
         return
-    zone = ZoneInfo(changed.timezone) if changed.timezone else pull.settings.zone
+    zone = ZoneInfo(changed.timezone)
     aware = theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC)
     pull.interval = pull.interval.passed(aware.astimezone(zone).replace(tzinfo=None))
 
