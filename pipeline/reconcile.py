@@ -121,12 +121,12 @@ def _from_the_cursor_on(stream: Stream, progress: Progress) -> str:
     if progress.covered_until is None:
         return "_there IS NOT NULL"
     low = progress.covered_until - overlap_of(stream)
-    stamp = f'raw."{stream.columns[stream.cursor.column].name}"'
-    unstamped = f"{stamp} IS NULL OR " if stream.read.reader == "sql" else ""
-    return (
-        f"_there IS NOT NULL AND ({unstamped}"
-        f"coalesce(TRY_CAST({stamp} AS TIMESTAMP) >= TIMESTAMP '{low}', false))"
-    )
+    sent = f'raw."{stream.columns[stream.cursor.column].name}"'
+    if stream.read.reader == "sql":
+        stamp, unstamped = f"TRY_CAST({sent} AS TIMESTAMP)", f"{sent} IS NULL OR "
+    else:
+        stamp, unstamped = f"CAST(TRY_CAST({sent} AS TIMESTAMPTZ) AS TIMESTAMP)", ""
+    return f"_there IS NOT NULL AND ({unstamped}coalesce({stamp} >= TIMESTAMP '{low}', false))"
 
 
 def _in_moved_buckets(pull: Pull, area: staging.Staging, progress: Progress) -> str:

@@ -1,7 +1,7 @@
 """A service that tells what changed: the map of what is covered, gaps, backfill, comparison."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from typer.testing import CliRunner
@@ -162,12 +162,14 @@ def test_a_comparison_reads_all_and_finds_what_the_cursor_missed(letters):
     letters.sync()
     assert letters.sent == []
     letters.write("4", "now", ago(seconds=1))
+    east = timezone(timedelta(hours=7))
+    letters.write("5", "three hours ago, east of here", ago(hours=3).astimezone(east))
     found = reconcile(letters.settings, letters.source, letters.source.streams[0],
                       lambda _: letters.url)  # fmt: skip
     assert sorted((one.kind, one.is_explained) for one in found.differences) == [
-        ("missing", False), ("missing", False), ("missing", True),
+        ("missing", False), ("missing", False), ("missing", False), ("missing", True),
     ]  # fmt: skip
-    assert letters.sent == ["1", "2", "3", "4"]
+    assert letters.sent == ["1", "2", "3", "4", "5"]
 
 
 @pytest.mark.parametrize(
