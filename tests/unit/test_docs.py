@@ -27,6 +27,7 @@ from common.definition import Column, Source, Stream
 from common.settings import ROOT
 from docs import generate
 from expectations.suite import Rule
+from warehouse.shares import Open311
 
 PAGES = [
     ROOT / "README.md",
@@ -71,6 +72,11 @@ def test_every_field_of_a_service_is_explained(model):
     text = (ROOT / "docs" / "services.md").read_text()
     named = set(model.model_fields) - {"kind", "reader"}  # written as `kind: …`
     assert [name for name in sorted(named) if f"`{name}`" not in text] == []
+
+
+def test_every_field_of_a_server_is_explained():
+    text = (ROOT / "docs" / "open311.md").read_text()
+    assert [name for name in Open311.model_fields if f"`{name}`" not in text] == []
 
 
 def test_every_field_of_a_rule_is_explained():
