@@ -74,6 +74,7 @@ bench-rules: setup  ## the registry's rules beside a hand-written aggregate and 
 
 lock: $(VENV)/run.done  ## resolve requirements again
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 requirements/run.in -o requirements/run.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements/run.txt requirements/dlt.in -o requirements/dlt.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 -c requirements/run.txt requirements/dev.in -o requirements/dev.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 requirements/s3.in -o requirements/s3.txt
 

@@ -186,8 +186,12 @@ class Stream(Strict):
             faults.append(
                 "strategies `files` and `mailbox` go with reader `files`, and only with it"
             )
-        if self.strategy in ("checksum", "cursor") and self.read.reader != "sql":
-            faults.append(f"strategy `{self.strategy}` goes with reader `sql` only")
+        if self.strategy == "checksum" and self.read.reader != "sql":
+            faults.append("strategy `checksum` goes with reader `sql` only")
+        if self.strategy == "cursor" and self.read.reader not in ("sql", "rest"):
+            faults.append("strategy `cursor` goes with readers `sql` and `rest` only")
+        if self.read.reader == "rest" and (self.strategy == "cursor") != bool(self.read.changed):
+            faults.append("read's `changed` goes with strategy `cursor`, and strategy with it")
         if (self.strategy == "cursor") != (self.cursor is not None):
             faults.append("strategy `cursor` goes with an entry `cursor`, and only with it")
         if self.cursor and self.cursor.column not in self.columns:
@@ -247,6 +251,7 @@ class Source(Strict):
     pool_slots: int = Field(1, ge=1, le=16, description="simultaneous reads the system bears")
     window: Window | None = Field(None, description="the only hours in which it may be read")
     rows_per_second: int | None = Field(None, ge=1, description="no faster than this")
+    requests_per_minute: int | None = Field(None, ge=1, description="of a service, no more often")
     statement_timeout_seconds: int | None = Field(None, ge=1, le=86_400)
     streams: tuple[Stream, ...] = Field(min_length=1)
 

@@ -1,4 +1,5 @@
-"""What the agencies get at 05:00: their extracts, and their own rejected rows as a workbook."""
+"""What the agencies get at 05:00: their extracts, their own rejected rows as a workbook, and, on
+their Open311 servers, the reports that their contracts give them."""
 
 from airflow.sdk import DAG, task
 
@@ -25,6 +26,20 @@ with DAG(
         with as_airflow_failures():
             return deliver(Settings())
 
+    # Of a share that could not be built anew, what the one before holds is still sent.
+    @task(multiple_outputs=False, trigger_rule="all_done")
+    def send_reports() -> dict[str, dict[str, int]]:
+        """Returns agency → what became of its reports → how many."""
+        from common.log import configure
+        from common.settings import Settings
+        from dags.connections import resolver
+        from pipeline.open311 import send
+
+        with as_airflow_failures():
+            settings = Settings()
+            configure(settings)
+            return send(settings, resolver(settings))
+
     @task(multiple_outputs=False)
     def return_rejections() -> dict[str, int]:
         """Returns agency → rows."""
@@ -34,5 +49,5 @@ with DAG(
         with as_airflow_failures():
             return return_rejections(Settings())
 
-    deliver()
+    deliver() >> send_reports()
     return_rejections()

@@ -72,10 +72,13 @@ def steps(
 def estimate(
     settings: Settings, source: Source, stream: Stream, resolve: Resolver, chosen: list[Step]
 ) -> list[Step]:
-    """The steps with their rows, counted by the source, and seconds; nothing is read or written.
+    """The steps with their rows, counted by the source where it can, and seconds; nothing is read
+    or written.
 
     Raises the SourceError family.
     """
+    if stream.read.reader != "sql":
+        return chosen
     require_open_hours(settings, source)
     mark("counting", source=source.name, stream=stream.name)
     pull = Pull(source, stream, resolve(stream.connection), settings, Progress())

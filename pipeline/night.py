@@ -12,7 +12,7 @@ from common.definition import Source
 from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
-from pipeline import alarms, leave
+from pipeline import alarms, leave, open311
 from pipeline.core_rules import judge_core
 from pipeline.data_docs import write_data_docs
 from pipeline.rejections import FOLDER
@@ -38,7 +38,7 @@ class Check:
 
 def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
     """The night without Airflow: every stream, what is to be judged again, core's own rules, then
-    publish, deliver and the morning's alarms. Returns its failures.
+    publish, deliver, send and the morning's alarms. Returns its failures.
 
     One source's failure never stops the others.
     """
@@ -58,6 +58,10 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
         except MuaraError as error:
             log.error(f"{step.__name__}_failed", error=error.code, text=str(error))
             failures.append(error)
+    try:
+        open311.send(settings, resolve)
+    except MuaraError as error:
+        failures.append(error)
     try:
         alarms.check(settings, sources, resolve)
     except MuaraError as error:

@@ -116,17 +116,18 @@ def _will_come(pull: Pull, area: staging.Staging, progress: Progress) -> str:
 
 
 def _from_the_cursor_on(stream: Stream, progress: Progress) -> str:
-    """The rows that the next batch reads: stamped where the cursor is not covered, or not at all.
-    It never learns of a deletion."""
+    """The rows that the next batch reads: stamped where the cursor is not covered, or, in a
+    database, not at all. It never learns of a deletion."""
     assert stream.cursor is not None
     if progress.covered_until is None:
         return "_there IS NOT NULL"
     low = progress.covered_until - overlap_of(stream)
-    stamp = f'raw."{stream.columns[stream.cursor.column].name}"'
-    return (
-        f"_there IS NOT NULL AND ({stamp} IS NULL OR "
-        f"coalesce(TRY_CAST({stamp} AS TIMESTAMP) >= TIMESTAMP '{low}', false))"
-    )
+    sent = f'raw."{stream.columns[stream.cursor.column].name}"'
+    if stream.read.reader == "sql":
+        stamp, unstamped = f"TRY_CAST({sent} AS TIMESTAMP)", f"{sent} IS NULL OR "
+    else:
+        stamp, unstamped = f"CAST(TRY_CAST({sent} AS TIMESTAMPTZ) AS TIMESTAMP)", ""
+    return f"_there IS NOT NULL AND ({unstamped}coalesce({stamp} >= TIMESTAMP '{low}', false))"
 
 
 def _in_moved_buckets(pull: Pull, area: staging.Staging, progress: Progress) -> str:

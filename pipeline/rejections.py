@@ -71,6 +71,8 @@ class Returned:
                 return read.path.strip("/")
             case "files":
                 return read.pattern
+            case "dlt":
+                return read.resource
 
     @cached_property
     def shown(self) -> dict[str, str]:

@@ -6,15 +6,17 @@ that the schema home drops for everyone leaves only when the contract grants it 
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaObject
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from common.access import Name, Strict
 from common.errors import DefinitionError
 from common.settings import Settings
 from warehouse.catalog import attach, open_duckdb
@@ -36,6 +38,28 @@ class Dataset:
     order: tuple[str, ...]
 
 
+class Open311(Strict):
+    """An agency's own Open311 server, to which the reports of its share are given.
+
+    `services`: our category → its service code ('' → for reports without a category). A report of
+    any other category is not sent. What leaves is what the share holds: of `core.report` at least
+    source_record_id and category_code; latitude, longitude and, of `core.report_identity`,
+    description and address where they are granted; of `core.report_status` the states.
+    """
+
+    connection: Name
+    jurisdiction: str | None = None
+    services: dict[str, str] = Field(min_length=1)
+
+
+REPORT, TEXT, STATES = "core.report", "core.report_identity", "core.report_status"
+NEEDED = {
+    REPORT: {"source_record_id", "category_code"},
+    TEXT: {"source_record_id"},
+    STATES: {"source_record_id", "status_number", "state", "reached_at"},
+}
+
+
 @dataclass(frozen=True)
 class Contract:
     """What one agency is granted."""
@@ -45,6 +69,11 @@ class Contract:
     purpose: str
     legal_basis: str
     datasets: tuple[Dataset, ...]
+    open311: Open311 | None = None
+
+    def of(self, table: str) -> Dataset | None:
+        """The one dataset of a table; None when there is none."""
+        return next((one for one in self.datasets if one.table == table), None)
 
 
 def load_contracts(settings: Settings) -> dict[str, Contract]:
@@ -69,7 +98,7 @@ def load_contracts(settings: Settings) -> dict[str, Contract]:
     return contracts
 
 
-def _custom(holder) -> dict[str, str]:
+def _custom(holder) -> dict[str, Any]:
     return {one.property: one.value for one in holder.customProperties or []}
 
 
@@ -89,6 +118,29 @@ def _resolve(file: str, standard: OpenDataContractStandard) -> tuple[Contract, l
     if not purpose:
         faults.append(f"{file}: description.purpose is missing")
     contract = Contract(agency, standard.version or "", purpose, basis, tuple(datasets))
+    if "open311" in facts:
+        return _two_way(file, contract, facts["open311"], faults)
+    return contract, faults
+
+
+def _two_way(
+    file: str, contract: Contract, declared: Any, faults: list[str]
+) -> tuple[Contract, list[str]]:
+    try:
+        contract = replace(contract, open311=Open311.model_validate(declared))
+    except ValidationError as error:
+        for fault in error.errors(include_input=False, include_url=False):
+            place = ".".join(str(part) for part in fault["loc"])
+            faults.append(f"{file} open311 {place}: {fault['msg']}")
+    if contract.of(REPORT) is None:
+        faults.append(f"{file} open311: no dataset of {REPORT}")
+    for table, needed in NEEDED.items():
+        granted = [one for one in contract.datasets if one.table == table]
+        if len(granted) > 1:
+            faults.append(f"{file} open311: two datasets of {table}")
+        for dataset in granted:
+            if missing := sorted(needed - {name for name, _ in dataset.columns}):
+                faults.append(f"{file} {dataset.name}: open311 needs {', '.join(missing)}")
     return contract, faults
 
 
@@ -119,12 +171,17 @@ def _dataset(
     return Dataset(schema.name or "", table.name, tuple(columns), row_filter, table.key), faults
 
 
+def share_of(settings: Settings, agency: str) -> Path:
+    """Where an agency's share is, once it was built."""
+    return settings.home / "shares" / f"{agency}.duckdb"
+
+
 def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, int]:
     """Build the share, cut the extract, verify it, swap it in. Returns rows per dataset.
 
     The extract lands in `<home>/extracts/<agency>/<night>/`, whole or not at all.
     """
-    share = settings.home / "shares" / f"{contract.agency}.duckdb"
+    share = share_of(settings, contract.agency)
     share.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = share.with_name(f".{contract.agency}-{secrets.token_hex(4)}.duckdb")
     snapshot, rows = _build_share(settings, contract, fresh)

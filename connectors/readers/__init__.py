@@ -6,11 +6,11 @@ independently of what is staged later.
 
 from collections.abc import Iterator
 
-from connectors.readers import files, rest, sql
+from connectors.readers import dlt, files, rest, sql
 from connectors.readers.pull import FileOutcome, Interval, Piece, Progress, Pull, Sums
 from connectors.readers.sql import difference
 
-READERS = {"sql": sql, "rest": rest, "files": files}
+READERS = {"sql": sql, "rest": rest, "files": files, "dlt": dlt}
 
 __all__ = [
     "FileOutcome",

@@ -1,18 +1,19 @@
 """One reading of a stream: what is known beforehand, and what it leaves behind."""
 
+import time
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
-from common.access import FilesAccess, RestAccess, SqlAccess
+from common.access import DltAccess, FilesAccess, RestAccess, SqlAccess
 from common.definition import Source, Stream
 from common.errors import SourceShapeChanged
 from common.settings import Settings
 from common.shape import STOPPING, Drift, Shape, compare
 
-A = TypeVar("A", SqlAccess, RestAccess, FilesAccess)
+A = TypeVar("A", SqlAccess, RestAccess, FilesAccess, DltAccess)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Interval:
 
     low: datetime | None
     high: datetime
+
+    def passed(self, now: datetime) -> "Interval":
+        """The part that has passed, maybe empty: covered means that no row will come."""
+        high = min(self.high, now)
+        return Interval(min(self.low, high) if self.low else None, high)
 
     def __str__(self) -> str:
         return f"{self.low or 'the beginning'} to {self.high}"
@@ -118,6 +124,20 @@ class Pull:
         assert isinstance(self.stream.read, kind)
         return self.stream.read
 
+    def open_interval(self, now: datetime) -> Interval:
+        """Of strategy `cursor`, what this reading is to cover: the stretch that was asked for, else
+        from where it is covered, less the overlap, to the source's `now`."""
+        rule = self.stream.cursor
+        assert rule is not None
+        self.scope = "none"
+        if self.progress.asked:
+            self.interval = self.progress.asked.passed(now)
+        else:
+            covered = self.progress.covered_until
+            low = covered and covered - timedelta(minutes=rule.overlap_minutes)
+            self.interval = Interval(low, now)
+        return self.interval
+
     @property
     def failed_files(self) -> dict[str, str | None]:
         """Origin → why it could not be read."""
@@ -126,6 +146,13 @@ class Pull:
     @property
     def where(self) -> str:
         return f"{self.source.name}.{self.stream.name}"
+
+
+def keep_pace(pull: Pull, started: float) -> None:
+    """Sleep until as much may have been read since `started` (of time.monotonic) as was."""
+    if pull.source.rows_per_second:
+        due = started + pull.extracted / pull.source.rows_per_second
+        time.sleep(max(0, due - time.monotonic()))
 
 
 def note_shape(pull: Pull, shape: Shape) -> None:

@@ -48,6 +48,7 @@ for command in (
     giving.publish,
     giving.extract,
     giving.rejections,
+    giving.send,
     giving.verify,
     difference.diff,
     asking.doctor,

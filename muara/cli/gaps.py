@@ -159,13 +159,14 @@ def _show_estimate(steps: list[Any], skipped: int) -> None:
     table.add_column("rows", justify="right")
     table.add_column("seconds", justify="right")
     for step in steps:
-        table.add_row(str(step.interval.low), str(step.interval.high), f"{step.rows:,}",
-                      _seconds([step]))  # fmt: skip
+        table.add_row(str(step.interval.low), str(step.interval.high),
+                      _total([step.rows], ",d"), _total([step.seconds], ",.1f"))  # fmt: skip
     console.print(table)
-    console.print(f"{len(steps)} steps, {sum(step.rows for step in steps):,} rows, "
-                  f"{_seconds(steps)} seconds{_skipped(skipped)}; nothing was read")  # fmt: skip
+    rows = _total([step.rows for step in steps], ",d")
+    seconds = _total([step.seconds for step in steps], ",.1f")
+    console.print(f"{len(steps)} steps, {rows} rows, {seconds} seconds{_skipped(skipped)}; "
+                  "nothing was read")  # fmt: skip
 
 
-def _seconds(steps: list[Any]) -> str:
-    known = [step.seconds for step in steps if step.seconds is not None]
-    return f"{sum(known):,.1f}" if len(known) == len(steps) else "unknown"
+def _total(numbers: list[Any], form: str) -> str:
+    return "unknown" if None in numbers else format(sum(numbers), form)

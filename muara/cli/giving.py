@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from common import clock
+from common.connection import resolver
 from common.definition import load_sources
 from common.errors import DefinitionError
 from muara.cli.shared import Json, answer, console, read_settings
@@ -68,6 +69,27 @@ def rejections(
             console.print(f"{place}: {count:,} rows", highlight=False)
 
     answer(as_json, rows, show)
+
+
+def send(
+    agency: Annotated[str | None, typer.Argument(help="one agency; all when left out")] = None,
+    as_json: Json = False,
+) -> None:
+    """Give agencies' own Open311 servers the reports of their contracts, and the states they
+    reached since. Example: muara send dputr"""
+    from pipeline import open311
+
+    settings = read_settings()
+    counts = open311.send(settings, resolver(settings), agency)
+
+    def show() -> None:
+        for name, one in counts.items():
+            told = ", ".join(f"{count:,} {what}" for what, count in one.items() if count)
+            console.print(f"{name}: {told or 'nothing new'}", highlight=False)
+        if not counts:
+            console.print("no contract says open311")
+
+    answer(as_json, counts, show)
 
 
 def verify(folder: Path, as_json: Json = False) -> None:

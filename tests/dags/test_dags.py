@@ -131,6 +131,7 @@ def test_extracts_and_rejections_leave_together_and_neither_waits_for_the_other(
     tasks = bag.dags["deliver_extracts"].task_dict
     assert {name: task.upstream_task_ids for name, task in tasks.items()} == {
         "deliver": set(),
+        "send_reports": {"deliver"},
         "return_rejections": set(),
     }
 

@@ -7,11 +7,27 @@ from urllib.parse import unquote
 import pytest
 
 from common import errors
-from common.access import Delimited, FilesAccess, RestAccess, SqlAccess
+from common.access import (
+    ByCursor,
+    ByLink,
+    ByOffset,
+    ByPage,
+    ChangedSince,
+    ClientCredentials,
+    Delimited,
+    DltAccess,
+    FilesAccess,
+    HeaderKey,
+    OnePage,
+    ParameterKey,
+    RestAccess,
+    SqlAccess,
+)
 from common.definition import Column, Source, Stream
 from common.settings import ROOT
 from docs import generate
 from expectations.suite import Rule
+from warehouse.shares import Open311
 
 PAGES = [
     ROOT / "README.md",
@@ -40,13 +56,27 @@ def test_every_error_is_explained_with_its_exit_code(error):
     assert f"| {error.__name__} | {error.exit_code} |" in rows
 
 
-@pytest.mark.parametrize(
-    "model", [Source, Stream, Column, SqlAccess, RestAccess, FilesAccess, Delimited]
-)
+@pytest.mark.parametrize("model", [Source, Stream, Column, SqlAccess, FilesAccess, Delimited])
 def test_every_field_of_a_definition_is_explained(model):
     text = (ROOT / "docs" / "adding-a-source.md").read_text()
     named = set(model.model_fields) - {"kind"}  # written as `kind: …`
     assert [name for name in sorted(named) if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "model",
+    [RestAccess, ByPage, ByOffset, ByCursor, ByLink, OnePage, HeaderKey, ParameterKey,
+     ClientCredentials, ChangedSince, DltAccess],
+)  # fmt: skip
+def test_every_field_of_a_service_is_explained(model):
+    text = (ROOT / "docs" / "services.md").read_text()
+    named = set(model.model_fields) - {"kind", "reader"}  # written as `kind: …`
+    assert [name for name in sorted(named) if f"`{name}`" not in text] == []
+
+
+def test_every_field_of_a_server_is_explained():
+    text = (ROOT / "docs" / "open311.md").read_text()
+    assert [name for name in Open311.model_fields if f"`{name}`" not in text] == []
 
 
 def test_every_field_of_a_rule_is_explained():

@@ -102,7 +102,7 @@ def _history(rows: ir.Table) -> ir.Table:
     return steps.mutate(
         status_number=(steps.place + 1).cast("int32"),
         state=_mapped(steps.step["state"], STATES),
-        reached_at=steps.step["at"].try_cast("timestamp"),
+        reached_at=steps.step["at"].try_cast("timestamp('UTC')").cast("timestamp"),
     )
 
 

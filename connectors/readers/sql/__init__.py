@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from common.errors import (
     SourceShapeChanged,
     SourceUnavailable,
 )
-from connectors.readers.pull import Interval, Piece, Pull, Sums, note_shape
+from connectors.readers.pull import Interval, Piece, Pull, Sums, keep_pace, note_shape
 from connectors.readers.sql import buckets
 from connectors.readers.sql.dialect import SourceColumn, Sqlite, SummingDialect, dialect_of
 from connectors.readers.sql.routes import DRIVER_ERRORS, Route, RouteBroken, route_of
@@ -58,7 +58,7 @@ def count(pull: Pull, stretches: Sequence[Interval]) -> list[int]:
     """
     with session(pull) as table:
         now = _now(pull, table)
-        conditions = [_within(pull, table, _passed(one, now)) for one in stretches]
+        conditions = [_within(pull, table, one.passed(now)) for one in stretches]
         return [
             int(table.scalar(f"SELECT count(*) FROM {table.name}{condition}"))
             for condition in conditions
@@ -109,9 +109,7 @@ def paced(pull: Pull, batches: Iterable[pa.RecordBatch]) -> Iterator[Piece]:
     for rows in batches:
         pull.extracted += rows.num_rows
         yield Piece(_sent(rows))
-        if pull.source.rows_per_second:
-            due = started + pull.extracted / pull.source.rows_per_second
-            time.sleep(max(0, due - time.monotonic()))
+        keep_pace(pull, started)
 
 
 def _sent(rows: pa.RecordBatch) -> pa.RecordBatch:
@@ -124,24 +122,13 @@ def _since(pull: Pull, table: Table) -> str:
     every time. What lies in the future (a clock that jumped) is read until it has passed."""
     rule = pull.stream.cursor
     assert rule is not None
-    pull.scope = "none"
-    now = _now(pull, table)
+    stretch = pull.open_interval(_now(pull, table))
     if pull.progress.asked:
-        pull.interval = _passed(pull.progress.asked, now)
-        return _within(pull, table, pull.interval)
-    covered = pull.progress.covered_until
-    low = covered and covered - timedelta(minutes=rule.overlap_minutes)
-    pull.interval = Interval(low, now)
-    if not low:
+        return _within(pull, table, stretch)
+    if not stretch.low:
         return ""
     name = table.dialect.quote(rule.column)
-    return f" WHERE {name} >= {table.dialect.literal(_moment(low))} OR {name} IS NULL"
-
-
-def _passed(asked: Interval, now: datetime) -> Interval:
-    """The part of a stretch that has passed, maybe empty: covered means that no row will come."""
-    high = min(asked.high, now)
-    return Interval(min(asked.low, high) if asked.low else None, high)
+    return f" WHERE {name} >= {table.dialect.literal(_moment(stretch.low))} OR {name} IS NULL"
 
 
 def _within(pull: Pull, table: Table, stretch: Interval) -> str:
