@@ -277,8 +277,9 @@ class _Memo:
         if self.is_foxpro:
             start, length = start + 8, int.from_bytes(self.bytes[start + 4 : start + 8], "big")
         elif self.table.version == DBASE_3_MEMO:
-            limit = start + self.access.max_memo_bytes + 1
-            length = self.bytes.find(b"\x1a", start, limit) - start
+            most = self.access.max_memo_bytes + 1
+            end = self.bytes.find(b"\x1a", start, start + most)
+            length = end - start if end >= 0 else most
         else:
             length = int.from_bytes(self.bytes[start + 4 : start + 8], "little") - 8
             start += 8
