@@ -7,7 +7,16 @@ from urllib.parse import unquote
 import pytest
 
 from common import errors
-from common.access import Delimited, FilesAccess, RestAccess, SqlAccess
+from common.access import (
+    Archive,
+    Dbf,
+    Delimited,
+    FilesAccess,
+    FixedWidth,
+    JsonLines,
+    RestAccess,
+    SqlAccess,
+)
 from common.definition import Column, Source, Stream
 from common.settings import ROOT
 from docs import generate
@@ -41,10 +50,24 @@ def test_every_error_is_explained_with_its_exit_code(error):
 
 
 @pytest.mark.parametrize(
-    "model", [Source, Stream, Column, SqlAccess, RestAccess, FilesAccess, Delimited]
+    "model",
+    [
+        Source,
+        Stream,
+        Column,
+        SqlAccess,
+        RestAccess,
+        FilesAccess,
+        Archive,
+        Delimited,
+        FixedWidth,
+        Dbf,
+        JsonLines,
+    ],
 )
 def test_every_field_of_a_definition_is_explained(model):
-    text = (ROOT / "docs" / "adding-a-source.md").read_text()
+    pages = ("adding-a-source.md", "files.md")
+    text = "".join((ROOT / "docs" / page).read_text() for page in pages)
     named = set(model.model_fields) - {"kind"}  # written as `kind: …`
     assert [name for name in sorted(named) if f"`{name}`" not in text] == []
 
