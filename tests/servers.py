@@ -20,7 +20,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -210,10 +210,11 @@ class Daemon:
     port: int
     command: Sequence[str]
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    as_ourselves = False
 
     def start(self) -> None:
         """Starts the server on its port and returns when it listens."""
-        self.process = _spawn(self.command, self.folder)
+        self.process = _spawn(self.command, self.folder, as_ourselves=self.as_ourselves)
         deadline = time.monotonic() + SECONDS_TO_START
         while True:
             try:
@@ -227,7 +228,8 @@ class Daemon:
     def stop(self) -> None:
         """Stops the server and whatever it started; a stopped one stays stopped."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -282,7 +284,10 @@ def ssh() -> Iterator[Ssh]:
 
 @dataclass
 class S3(Daemon):
-    """An S3 server with the bucket `drops`."""
+    """An S3 server with the bucket `drops`. It is a part of our environment, which another user
+    need not be able to read."""
+
+    as_ourselves = True
 
     def url(self, port: int | None = None, folder: str = "") -> str:
         asked = {"endpoint_override": f"{HOST}:{port or self.port}", "scheme": "http",
@@ -382,13 +387,15 @@ def _unprivileged() -> tuple[int, int]:
     return user.pw_uid, user.pw_gid
 
 
-def _spawn(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+def _spawn(
+    command: Sequence[str], folder: Path, *, as_ourselves: bool = False
+) -> subprocess.Popen[bytes]:
     """Starts a program of a server as the unprivileged user, its output in the server's log.
 
     In a session of its own, so that Ctrl-C reaches the tests, which then stop the server.
     """
     who: dict[str, Any] = {}
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and not as_ourselves:
         uid, gid = _unprivileged()
         who = {"user": uid, "group": gid, "extra_groups": []}
     with open(folder / "log", "ab") as log:

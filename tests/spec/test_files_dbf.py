@@ -19,13 +19,13 @@ COLUMNS = {
 LONG = "Désirée è malade. " * 100
 ROWS = [
     (1, "Désirée", datetime.date(2015, 4, 16), True, 3.25, LONG),
-    (2, "Siti", None, False, None, ""),
-    (3, "Budi", datetime.date(1962, 1, 27), None, -1.5, "pendek"),
+    (2, "Budi", datetime.date(1962, 1, 27), None, -1.5, "pendek"),
+    (3, "Siti", None, False, None, ""),
 ]
 READ_BACK = [
     ("1", "Désirée", "2015-04-16", "true", "3.25", LONG),
-    ("2", "Siti", None, "false", None, None),
-    ("3", "Budi", "1962-01-27", None, "-1.50", "pendek"),
+    ("2", "Budi", "1962-01-27", None, "-1.50", "pendek"),
+    ("3", "Siti", None, "false", None, None),
 ]
 
 
