@@ -228,8 +228,9 @@ class Daemon:
     def stop(self) -> None:
         """Stops the server and whatever it started; a stopped one stays stopped."""
         if self.process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            for pid in _with_children(self.process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -408,6 +409,16 @@ def _spawn(
             start_new_session=True,
             **who,
         )
+
+
+def _with_children(pid: int) -> list[int]:
+    """A process and those it started, who may have left its group (sshd's connections do)."""
+    found = [pid]
+    for one in found:
+        with suppress(FileNotFoundError):
+            children = Path(f"/proc/{one}/task/{one}/children").read_text()
+            found += map(int, children.split())
+    return found
 
 
 def _run(command: Sequence[str], folder: Path) -> None:

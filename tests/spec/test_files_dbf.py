@@ -16,16 +16,16 @@ COLUMNS = {
     for name, ours in {"no": "number", "nama": "person_name", "lahir": "birth_date",
                        "hidup": "is_alive", "berat": "weight", "catatan": "remark"}.items()
 }  # fmt: skip
-LONG = "Désirée è malade. " * 100
+LONG = ("Désirée è malade. " * 100).strip()
 ROWS = [
     (1, "Désirée", datetime.date(2015, 4, 16), True, 3.25, LONG),
     (2, "Budi", datetime.date(1962, 1, 27), None, -1.5, "pendek"),
-    (3, "Siti", None, False, None, ""),
+    (3, "Siti", None, False, None, "-"),
 ]
 READ_BACK = [
     ("1", "Désirée", "2015-04-16", "true", "3.25", LONG),
     ("2", "Budi", "1962-01-27", None, "-1.50", "pendek"),
-    ("3", "Siti", None, "false", None, None),
+    ("3", "Siti", None, "false", None, "-"),
 ]
 
 
@@ -37,6 +37,8 @@ def write(path, kind="db3", codepage="cp1252", rows=ROWS, fields=FIELDS, deleted
         for record in table:
             if record[0] in deleted:
                 dbf.delete(record)
+        if memo := table._meta.mfd:
+            memo.flush()  # closing the table does not
     return path
 
 
