@@ -69,6 +69,9 @@ bench: setup  ## build, stages and the whole night, as a table
 bench-peers: servers  ## loads and nights beside other tools, on private PostgreSQL and MariaDB
 	$(BIN)/python -m benchmarks.peers --json var/bench/peers.json
 
+bench-files: setup  ## files of every kind into Parquet beside other tools
+	$(BIN)/python -m benchmarks.files --json var/bench/files.json
+
 bench-rules: setup  ## the registry's rules beside a hand-written aggregate and pandas
 	$(BIN)/python -m benchmarks.rules --json var/bench/rules.json
 
@@ -81,4 +84,4 @@ lock: $(VENV)/run.done  ## resolve requirements again
 clean:  ## forget the sample city and its warehouse
 	rm -rf var
 
-.PHONY: help setup night tomorrow up down check servers test soak fast bench bench-peers bench-rules lock clean
+.PHONY: help setup night tomorrow up down check servers test soak fast bench bench-files bench-peers bench-rules lock clean

@@ -1,4 +1,4 @@
-"""Real, private database servers for tests: PostgreSQL and MariaDB on free loopback ports.
+"""Real, private servers for tests, on free loopback ports: PostgreSQL, MariaDB, OpenSSH, S3.
 
 Each server keeps its data, socket and log in a short temporary folder (socket paths are limited to
 107 bytes) and runs as an unprivileged user: `muara-test`, created here, when the tests run as root
@@ -20,12 +20,16 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import sqlalchemy as sa
+from pyarrow import fs
+
+from common.settings import ROOT
 
 HOST = "127.0.0.1"
 LOGIN = "muara"
@@ -198,6 +202,130 @@ def mariadb(*, encrypted: bool = False) -> Iterator[Server]:
             yield server
 
 
+@dataclass
+class Daemon:
+    """A running server of files."""
+
+    folder: Path
+    port: int
+    command: Sequence[str]
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    as_ourselves = False
+
+    def start(self) -> None:
+        """Starts the server on its port and returns when it listens."""
+        self.process = _spawn(self.command, self.folder, as_ourselves=self.as_ourselves)
+        deadline = time.monotonic() + SECONDS_TO_START
+        while True:
+            try:
+                return socket.create_connection((HOST, self.port), 1).close()
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    self.stop()
+                    raise ServerFailed(_end_of_log(self.folder)) from None
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stops the server and whatever it started; a stopped one stays stopped."""
+        if self.process is not None:
+            for pid in _with_children(self.process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+
+@dataclass
+class Ssh(Daemon):
+    """OpenSSH that offers SFTP and nothing else; `drops` is what it serves."""
+
+    @property
+    def drops(self) -> Path:
+        return self.folder / "drops"
+
+    @property
+    def host_key(self) -> str:
+        return " ".join((self.folder / "host.pub").read_text().split()[:2])
+
+    def url(self, host_key: str | None = None, port: int | None = None, **query: str) -> str:
+        user = UNPRIVILEGED if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+        asked = {"host_key": host_key or self.host_key, "key_file": str(self.folder / "login")}
+        return f"sftp://{user}@{HOST}:{port or self.port}{self.drops}?{urlencode(asked | query)}"
+
+
+@contextmanager
+def ssh() -> Iterator[Ssh]:
+    """A private OpenSSH server, stopped and deleted when the context exits."""
+    program, keygen = _program("sshd", "openssh-server"), _program("ssh-keygen", "openssh-client")
+    with _folder() as folder:
+        port = _free_port()
+        for name in ("host", "login"):
+            _run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], folder)
+        options = {
+            "Port": port,
+            "ListenAddress": HOST,
+            "HostKey": folder / "host",
+            "AuthorizedKeysFile": folder / "login.pub",
+            "StrictModes": "no",
+            "UsePAM": "no",
+            "PidFile": "none",
+            "ForceCommand": "internal-sftp",
+            "Subsystem": "sftp internal-sftp",
+        }
+        lines = "".join(f"{name} {value}\n" for name, value in options.items())
+        configuration = _write(folder / "config", lines)
+        (folder / "drops").mkdir()
+        server = Ssh(folder, port, [program, "-D", "-e", "-f", str(configuration)])
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
+@dataclass
+class S3(Daemon):
+    """An S3 server with the bucket `drops`. It is a part of our environment, which another user
+    need not be able to read."""
+
+    as_ourselves = True
+
+    def url(self, port: int | None = None, folder: str = "") -> str:
+        asked = {"endpoint_override": f"{HOST}:{port or self.port}", "scheme": "http",
+                 "region": "us-east-1"}  # fmt: skip
+        return f"s3://kunci:rahasia@drops/{folder}?{urlencode(asked)}"
+
+    @property
+    def store(self) -> fs.S3FileSystem:
+        return fs.S3FileSystem(
+            access_key="kunci", secret_key="rahasia", scheme="http", region="us-east-1",
+            endpoint_override=f"{HOST}:{self.port}", allow_bucket_creation=True,
+        )  # fmt: skip
+
+    def put(self, files: dict[str, bytes]) -> None:
+        """Let the bucket hold these files beside what it has."""
+        self.store.create_dir("drops")
+        for name, content in files.items():
+            with self.store.open_output_stream(f"drops/{name}") as target:
+                target.write(content)
+
+
+@contextmanager
+def s3() -> Iterator[S3]:
+    """A private S3 server (moto's), which forgets everything when it stops."""
+    program = ROOT / ".venv" / "s3" / "bin" / "moto_server"
+    if not program.exists():
+        raise ServerMissing("the S3 server is not installed. Next: make servers.")
+    with _folder() as folder:
+        port = _free_port()
+        server = S3(folder, port, [str(program), "-H", HOST, "-p", str(port)])
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
+
+
 @contextmanager
 def _running(server: Server) -> Iterator[Server]:
     try:
@@ -265,13 +393,15 @@ def _unprivileged() -> tuple[int, int]:
     return user.pw_uid, user.pw_gid
 
 
-def _spawn(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
+def _spawn(
+    command: Sequence[str], folder: Path, *, as_ourselves: bool = False
+) -> subprocess.Popen[bytes]:
     """Starts a program of a server as the unprivileged user, its output in the server's log.
 
     In a session of its own, so that Ctrl-C reaches the tests, which then stop the server.
     """
     who: dict[str, Any] = {}
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and not as_ourselves:
         uid, gid = _unprivileged()
         who = {"user": uid, "group": gid, "extra_groups": []}
     with open(folder / "log", "ab") as log:
@@ -284,6 +414,16 @@ def _spawn(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
             start_new_session=True,
             **who,
         )
+
+
+def _with_children(pid: int) -> list[int]:
+    """A process and those it started, who may have left its group (sshd's connections do)."""
+    found = [pid]
+    for one in found:
+        with suppress(FileNotFoundError):
+            children = Path(f"/proc/{one}/task/{one}/children").read_text()
+            found += map(int, children.split())
+    return found
 
 
 def _run(command: Sequence[str], folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The members of a zip archive, unpacked one after the other within declared limits."""
 
+import errno
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -128,6 +129,11 @@ def _readable(where: str) -> Iterator[None]:
         raise _refused(
             where, f"cannot be unpacked ({type(error).__name__})", "ask the sender for it again"
         ) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # It says that a member begins before the file does.
+        raise _refused(where, "its directory lies", "ask the sender for it again") from None
 
 
 def _too_many(access: Archive, where: str) -> SourceMalformed:

@@ -7,6 +7,7 @@ Microsoft, Visual FoxPro Table File Structure and Code Pages Supported by Visual
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
 
@@ -109,10 +110,12 @@ def _table(access: Dbf, where: str, file: BinaryIO, size: int) -> Table:
     described = file.read(max(0, header - HEADER))
     encoding = access.encoding or CODE_PAGES.get(head[29], "ascii")
     columns, start = [], 1
-    for at in range(0, len(described) - FIELD + 1, FIELD):
+    for at in range(0, len(described), FIELD):
         one = described[at : at + FIELD]
         if one[0] == FIELDS_END:
             break
+        if len(one) < FIELD:
+            raise _malformed(where, "its header does not describe its fields")
         name = one[:11].split(b"\0")[0]
         kind, length, decimals = chr(one[11]), one[16], one[17]
         if kind == "C" and head[0] not in FOXPRO:
@@ -277,8 +280,9 @@ class _Memo:
         if self.is_foxpro:
             start, length = start + 8, int.from_bytes(self.bytes[start + 4 : start + 8], "big")
         elif self.table.version == DBASE_3_MEMO:
-            limit = start + self.access.max_memo_bytes + 1
-            length = self.bytes.find(b"\x1a", start, limit) - start
+            most = self.access.max_memo_bytes + 1
+            end = self.bytes.find(b"\x1a", start, start + most)
+            length = end - start if end >= 0 else most
         else:
             length = int.from_bytes(self.bytes[start + 4 : start + 8], "little") - 8
             start += 8
@@ -318,10 +322,8 @@ def _digits(values: np.ndarray) -> pa.Array:
 
 def _money(ten_thousandths: pa.Array) -> pa.Array:
     """Currency is a whole number of ten-thousandths."""
-    units = ten_thousandths.cast(pa.decimal128(19, 0))
-    return pc.multiply(units, pa.scalar(1, pa.decimal128(5, 4)).cast(pa.decimal128(5, 4))).cast(
-        pa.string()
-    )
+    each = pa.scalar(Decimal("0.0001"), pa.decimal128(5, 4))
+    return pc.multiply(ten_thousandths.cast(pa.decimal128(19, 0)), each).cast(pa.string())
 
 
 def _empty_to_null(values: pa.Array) -> pa.Array:

@@ -52,7 +52,9 @@ def _names(access: Delimited, where: str, path: Path) -> list[str]:
         )
     with Utf8(path, access.encoding, where) as text, _named(access, where):
         return csv.open_csv(
-            text, csv.ReadOptions(block_size=access.max_row_bytes), _as_parsed(access)
+            text,
+            csv.ReadOptions(use_threads=False, block_size=access.max_row_bytes),
+            _as_parsed(access),
         ).schema.names
 
 

@@ -1,0 +1,197 @@
+"""DBF files that other programs wrote (the `dbf` package, LibreOffice), and ones that lie."""
+
+import datetime
+import shutil
+import subprocess
+
+import dbf
+import pytest
+
+from common.errors import SourceMalformed
+from tests.drops import Drops
+
+FIELDS = "no N(5,0); nama C(30); lahir D; hidup L; berat N(6,2); catatan M"
+COLUMNS = {
+    name.upper(): {"name": ours}
+    for name, ours in {"no": "number", "nama": "person_name", "lahir": "birth_date",
+                       "hidup": "is_alive", "berat": "weight", "catatan": "remark"}.items()
+}  # fmt: skip
+LONG = ("Désirée è malade. " * 100).strip()
+ROWS = [
+    (1, "Désirée", datetime.date(2015, 4, 16), True, 3.25, LONG),
+    (2, "Budi", datetime.date(1962, 1, 27), None, -1.5, "pendek"),
+    (3, "Siti", None, False, None, "-"),
+]
+READ_BACK = [
+    ("1", "Désirée", "2015-04-16", "true", "3.25", LONG),
+    ("2", "Budi", "1962-01-27", None, "-1.50", "pendek"),
+    ("3", "Siti", None, "false", None, "-"),
+]
+
+
+def write(path, kind="db3", codepage="cp1252", rows=ROWS, fields=FIELDS, deleted=()):
+    table = dbf.Table(str(path), fields, dbf_type=kind, codepage=codepage)
+    with table.open(dbf.READ_WRITE):
+        for row in rows:
+            table.append(row)
+        for record in table:
+            if record[0] in deleted:
+                dbf.delete(record)
+        if memo := table._meta.mfd:
+            memo.flush()  # closing the table does not
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "drops"
+    place.mkdir()
+    return place
+
+
+@pytest.fixture
+def drops(tmp_path, folder):
+    def made(columns=None, **format):
+        read = {"pattern": "*.[dD][bB][fF]", "format": {"kind": "dbf", **format}}
+        return Drops(tmp_path, folder.as_uri(), read, columns or COLUMNS)
+
+    return made
+
+
+def rows(world, columns=COLUMNS):
+    return world.rows(*(one["name"] for one in columns.values()))
+
+
+@pytest.mark.parametrize("kind", ["db3", "fp", "vfp"])
+@pytest.mark.parametrize("codepage", ["cp1252", "cp850"])
+def test_memo_and_code_page(drops, folder, kind, codepage):
+    write(folder / "lahir.dbf", kind, codepage)
+    world = drops()
+    world.sync()
+    assert rows(world) == READ_BACK
+    assert world.sync().extracted == 0
+
+
+def test_a_memo_that_changed_alone_is_read_again(drops, folder):
+    write(folder / "lahir.dbf")
+    world = drops()
+    world.sync()
+    memo = folder / "lahir.dbt"
+    memo.write_bytes(memo.read_bytes().replace(b"pendek", b"PENDEK"))
+    assert world.sync().updated == 1
+    kept = {path.name[64:] for path in world.settings.home.glob("originals/made/??/*")}
+    assert kept == {"", ".dbt"}
+
+
+def test_types_of_visual_foxpro(drops, folder):
+    fields = "no I; uang Y; waktu T; besar B"
+    when = datetime.datetime(2015, 4, 16, 13, 45, 59)
+    given = [(1, 1234.5, when, 0.1), (-2, -0.0001, None, 1e300)]
+    write(folder / "a.dbf", "vfp", rows=given, fields=fields)
+    names = {"NO": "number", "UANG": "amount", "WAKTU": "moment", "BESAR": "size"}
+    columns = {theirs: {"name": ours} for theirs, ours in names.items()}
+    world = drops(columns)
+    world.sync()
+    assert rows(world, columns) == [
+        ("-2", "-0.0001", None, "1e+300"),
+        ("1", "1234.5000", "2015-04-16 13:45:59", "0.1"),
+    ]
+
+
+def test_deleted_records_are_left_out_and_counted(drops, folder):
+    write(folder / "lahir.dbf", deleted=(2,))
+    world = drops()
+    assert world.sync().extracted == 2
+    text = (world.settings.home / "logs" / "muara.log").read_text()
+    assert '"event": "deleted_records_left_out"' in text or "deleted_records_left_out" in text
+
+
+def test_a_code_page_that_is_not_named(drops, folder):
+    content = bytearray(write(folder / "lahir.dbf").read_bytes())
+    content[29] = 0
+    (folder / "lahir.dbf").write_bytes(content)
+    with pytest.raises(SourceMalformed, match="record 1: field NAMA is not ascii"):
+        drops().sync()
+    world = drops(encoding="cp1252")
+    world.sync()
+    assert rows(world)[0][1] == "Désirée"
+
+
+def test_written_by_libreoffice(drops, folder, tmp_path):
+    (tmp_path / "lahir.csv").write_text(
+        "NO,NAMA,LAHIR\n1,Désirée,2015-04-16\n2,Siti,\n3,Ana,1962-01-27\n"
+    )
+    subprocess.run(
+        ["soffice", "--headless", f"-env:UserInstallation=file://{tmp_path}/office",
+         "--infilter=CSV:44,34,76,1,1/2/2/2/3/5", "--convert-to", "dbf:dBase:1", "--outdir",
+         str(folder), str(tmp_path / "lahir.csv")],
+        check=True, capture_output=True, timeout=180,
+    )  # fmt: skip
+    (written,) = folder.iterdir()
+    header = dbf.Table(str(written)).field_names
+    names = ["number", "person_name", "birth_date"]
+    world = drops({theirs: {"name": ours} for theirs, ours in zip(header, names, strict=True)})
+    world.sync()
+    found = world.rows(*names)
+    assert [row[1] for row in found] == ["Désirée", "Siti", "Ana"]
+    assert [row[2] for row in found] == ["2015-04-16", None, "1962-01-27"]
+
+
+def lie(at, *values):
+    def change(content):
+        content[at : at + len(values)] = bytes(values)
+
+    return change
+
+
+def cut(content):
+    del content[-60:]
+
+
+def more(content):
+    content += b" " * 400
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lie(4, 255, 255, 255, 255), "promises 4294967295 records and the file ends before"),
+        (lie(4, 1, 0, 0, 0), "more than the 1 records"),
+        (lie(8, 255, 255), "the file ends before"),
+        (lie(8, 33, 0), "has no end"),
+        (lie(10, 200, 0), "do not add up"),
+        (lie(0, 9), "not a dBase or FoxPro table"),
+        (lie(32 + 16, 0), "does not describe its fields"),
+        (lie(32 + 11, ord("Q")), "field NO is of type Q"),
+        (cut, "the file ends before"),
+        (more, "more than the 3 records"),
+    ],
+    ids=range(10),
+)
+def test_a_header_that_lies(drops, folder, change, match):
+    write(folder / "a.dbf")
+    content = bytearray((folder / "a.dbf").read_bytes())
+    change(content)
+    (folder / "b.dbf").write_bytes(content)
+    shutil.copy(folder / "a.dbt", folder / "b.dbt")
+    world = drops()
+    with pytest.raises(SourceMalformed, match=match) as caught:
+        world.sync()
+    assert "1 of 2" in str(caught.value)
+    assert rows(world) == READ_BACK
+
+
+@pytest.mark.parametrize("kind", ["db3", "fp"])
+def test_a_memo_that_lies(drops, folder, kind):
+    write(folder / "a.dbf", kind)
+    (memo,) = (path for path in folder.iterdir() if path.suffix in (".dbt", ".fpt"))
+    whole = memo.read_bytes()
+    memo.write_bytes(whole[:700])
+    with pytest.raises(SourceMalformed, match="record 1: its memo has no end"):
+        drops().sync()
+    memo.write_bytes(whole)
+    with pytest.raises(SourceMalformed, match="record 1: its memo is longer than 100 bytes"):
+        drops(max_memo_bytes=100).sync()
+    memo.unlink()
+    with pytest.raises(SourceMalformed, match="memo file does not lie beside it"):
+        drops().sync()
