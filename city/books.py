@@ -124,7 +124,9 @@ def write(con: Con, home: Path) -> None:
         os.replace(temporary, folder / f"buku_rw_{office['rw']:02}.xlsx")
 
 
-def _write_book(path: Path, layout: dict[str, Any], name: str, people: list[dict[str, str]]) -> None:
+def _write_book(
+    path: Path, layout: dict[str, Any], name: str, people: list[dict[str, str]]
+) -> None:
     with xlsxwriter.Workbook(path, {"in_memory": True}) as book:
         book.set_properties({"created": MADE})
         page = book.add_worksheet("Data Penduduk")
@@ -168,9 +170,7 @@ def _head(page: Any, headings: list[str], is_family_book: bool) -> int:
     return 5
 
 
-def _write_cell(
-    page: Any, row: int, at: int, column: str, text: str, dates: str, day: Any
-) -> None:
+def _write_cell(page: Any, row: int, at: int, column: str, text: str, dates: str, day: Any) -> None:
     """Text, but for days where the layout keeps them as numbers, and for a NIK that a clerk's
     spreadsheet took for one."""
     if column == "tanggal_lahir" and dates == "serial":

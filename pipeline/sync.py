@@ -194,8 +194,13 @@ class FromSource:
     def files(self) -> list[FileRecord]:
         return [
             FileRecord(
-                file.origin, file.sha256, file.size, file.outcome, file.error,
-                file.found.get("sheets", []), file.found.get("other_sheets", {}),
+                file.origin,
+                file.sha256,
+                file.size,
+                file.outcome,
+                file.error,
+                file.found.get("sheets", []),
+                file.found.get("other_sheets", {}),
             )  # fmt: skip
             for file in self.pull.files
         ]

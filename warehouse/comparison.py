@@ -69,9 +69,7 @@ def compare(
         )
     _gather(connection, asked, f"lake.{landing_name(source, stream)}_now", other_stream.name)
     _set_beside(connection, asked)
-    counts = dict(
-        connection.execute("SELECT kind, count(*) FROM compared GROUP BY ALL").fetchall()
-    )
+    counts = dict(connection.execute("SELECT kind, count(*) FROM compared GROUP BY ALL").fetchall())
     outcome.same = counts.get("same", 0)
     for kind in KINDS:
         setattr(outcome, kind, counts.get(kind, 0))

@@ -68,7 +68,7 @@ def people_of(path: Path, task: Task, finding: Finding) -> Iterator[pa.RecordBat
             try:
                 rows = book.get_sheet_by_index(at).iter_rows()
             except (calamine.CalamineError, OSError, ValueError):
-                raise Refusal(f"sheet {at + 1} cannot be read") from None
+                raise Refusal(f"has a sheet that cannot be read: sheet {at + 1}") from None
             layouts = {
                 name: layout
                 for name, layout in task.format.layouts.items()
@@ -90,7 +90,9 @@ def people_of(path: Path, task: Task, finding: Finding) -> Iterator[pa.RecordBat
             below = chain(top[header.row + header.layout.header_rows :], rows)
             yield from People(task, header, found, is_1904).read(below)
         if not finding.sheets:
-            raise Refusal("; ".join(misses[:3]) or "holds no rows")
+            raise Refusal(
+                f"matches no layout: {'; '.join(misses[:3])}" if misses else "holds no rows"
+            )
 
 
 def _is_1904(file: BinaryIO, most: int) -> bool:

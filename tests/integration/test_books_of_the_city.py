@@ -70,9 +70,7 @@ def expected(town, truth):
 
 def test_on_the_first_night_the_planted_differences_are_listed(first_night, truth):
     found = listed(first_night)
-    planted = dict(
-        truth(first_night, "SELECT fault, count(*) FROM bad.resident_book GROUP BY 1")
-    )
+    planted = dict(truth(first_night, "SELECT fault, count(*) FROM bad.resident_book GROUP BY 1"))
     assert set(planted) == {*DIFFERS, "book_nik_rounded", "book_child_unregistered"}
     for fault, columns in DIFFERS.items():
         assert found["differing", tuple(columns)] == planted[fault]

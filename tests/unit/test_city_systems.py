@@ -62,7 +62,9 @@ def people_of(path: Path) -> Iterator[Row]:
     written = list(books()["layouts"][layout]["columns"].values())
     family: dict[str, str] = {}
     first = 1 if layout == "siak_export" else 0
-    for cells in load_workbook(path).active.iter_rows(min_row=4 + 2 * (not first), values_only=True):
+    for cells in load_workbook(path).active.iter_rows(
+        min_row=4 + 2 * (not first), values_only=True
+    ):
         if line := re.fullmatch(
             r"No. KK : (\d+)  Alamat : (.*)  RT : (.*)  RW : (.*)", str(cells[0])
         ):
