@@ -51,6 +51,7 @@ def _people(office: dict[str, Any], today: date) -> str:
     words, written = layout["words"], layout["columns"].values()
     form = layout["dates"] if "%" in layout["dates"] else "%Y-%m-%d"
     district, village = office["kelurahan"].split(".")[2:]
+    long_gone = today - timedelta(GONE_DAYS)
 
     def worded(column: str, known: Sequence[str]) -> str:
         return f"{list(known)}[{column}::INT]"
@@ -93,7 +94,7 @@ def _people(office: dict[str, Any], today: date) -> str:
         WHERE {verdict_of("fault")} IN ('sound', 'undecidable')
             AND no_kec = '{int(district)}' AND no_kel = '{village}'
             AND no_rw = '{office["rw"]:03}'
-            AND (flag_status = '1' OR (flag_status = '3' AND tgl_ubah >= '{today - timedelta(GONE_DAYS)}'))"""
+            AND (flag_status = '1' OR (flag_status = '3' AND tgl_ubah >= '{long_gone}'))"""
 
 
 def _names(table: str) -> list[str]:

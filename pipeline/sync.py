@@ -201,7 +201,7 @@ class FromSource:
                 file.error,
                 file.found.get("sheets", []),
                 file.found.get("other_sheets", {}),
-            )  # fmt: skip
+            )
             for file in self.pull.files
         ]
 

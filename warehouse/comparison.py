@@ -1,4 +1,4 @@
-"""Two streams of two sources that speak of the same records: what each says that the other does not.
+"""Two streams of two sources that speak of the same records: what each says, the other does not.
 
 Both are compared as landed, typed, the newest sound row of each record. Nothing is decided here:
 which of the two is right is for their offices.

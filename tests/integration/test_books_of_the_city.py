@@ -57,7 +57,8 @@ def expected(town, truth):
             list_filter([
                 CASE WHEN trim(replace(nama, chr(160), ' ')) <>
                     trim(replace(nama_lgkp, chr(160), ' ')) THEN 'person_name' END,
-                CASE WHEN book.alamat <> inside.alamat THEN 'address' END], lambda one: one IS NOT NULL)
+                CASE WHEN book.alamat <> inside.alamat THEN 'address' END],
+                lambda one: one IS NOT NULL)
         FROM book LEFT JOIN inside ON book.nik = inside.nik AND book.kelurahan = inside.kelurahan
         UNION ALL
         SELECT 'only_there', [] FROM inside WHERE nik NOT IN (SELECT nik FROM book)

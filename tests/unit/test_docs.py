@@ -7,8 +7,8 @@ from urllib.parse import unquote
 import pytest
 
 from common import errors
-from common.access import Delimited, FilesAccess, RestAccess, SqlAccess
-from common.definition import Column, Source, Stream
+from common.access import Delimited, FilesAccess, Layout, RestAccess, SqlAccess, Workbook
+from common.definition import Column, Comparison, Source, Stream
 from common.settings import ROOT
 from docs import generate
 from expectations.suite import Rule
@@ -41,10 +41,23 @@ def test_every_error_is_explained_with_its_exit_code(error):
 
 
 @pytest.mark.parametrize(
-    "model", [Source, Stream, Column, SqlAccess, RestAccess, FilesAccess, Delimited]
+    "model",
+    [
+        Source,
+        Stream,
+        Column,
+        Comparison,
+        SqlAccess,
+        RestAccess,
+        FilesAccess,
+        Delimited,
+        Workbook,
+        Layout,
+    ],
 )
 def test_every_field_of_a_definition_is_explained(model):
-    text = (ROOT / "docs" / "adding-a-source.md").read_text()
+    pages = ("adding-a-source.md", "workbooks.md")
+    text = "".join((ROOT / "docs" / page).read_text() for page in pages)
     named = set(model.model_fields) - {"kind"}  # written as `kind: …`
     assert [name for name in sorted(named) if f"`{name}`" not in text] == []
 
