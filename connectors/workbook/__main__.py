@@ -5,6 +5,7 @@ import re
 import resource
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain, islice
@@ -21,6 +22,8 @@ from connectors.workbook.layout import SEARCHED_ROWS, People, find_header
 CPU_SECONDS = 300
 MEGABYTE = 1 << 20
 ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
+DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError,
+           ValueError)  # fmt: skip
 DATE_MODE, END_OF_GLOBALS = 0x22, 0x0A
 
 
@@ -115,7 +118,7 @@ def _is_1904_xlsx(file: BinaryIO, most: int) -> bool:
                 text = part.read(most)
     except KeyError:
         raise Refusal("is neither XLSX nor XLS, whatever its name says") from None
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError):
+    except DAMAGED:
         raise Refusal("is damaged") from None
     return re.search(rb"""date1904\s*=\s*["'](1|true)""", text) is not None
 
