@@ -24,7 +24,8 @@ MEGABYTE = 1 << 20
 ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError,
            ValueError)  # fmt: skip
-DATE_MODE, END_OF_GLOBALS = 0x22, 0x0A
+LOCKED = "is locked with a password"
+DATE_MODE, END_OF_GLOBALS, FILE_PASS = 0x22, 0x0A, 0x2F
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def people_of(path: Path, task: Task, finding: Finding) -> Iterator[pa.RecordBat
         try:
             book = calamine.CalamineWorkbook.from_filelike(file)
         except calamine.PasswordError:
-            raise Refusal("is locked with a password") from None
+            raise Refusal(LOCKED) from None
         except (calamine.CalamineError, OSError, ValueError):
             raise Refusal("cannot be read as a workbook") from None
         misses = []
@@ -127,7 +128,7 @@ def _is_1904_xls(file: BinaryIO) -> bool:
     try:
         with olefile.OleFileIO(file) as ole:
             if ole.exists("EncryptedPackage"):
-                raise Refusal("is locked with a password")
+                raise Refusal(LOCKED)
             name = next((one for one in ("Workbook", "Book") if ole.exists(one)), None)
             if name is None:
                 raise Refusal("is neither XLSX nor XLS, whatever its name says")
@@ -135,6 +136,8 @@ def _is_1904_xls(file: BinaryIO) -> bool:
             while len(head := stream.read(4)) == 4:
                 kind, size = int.from_bytes(head[:2], "little"), int.from_bytes(head[2:], "little")
                 data = stream.read(size)
+                if kind == FILE_PASS:
+                    raise Refusal(LOCKED)
                 if kind == DATE_MODE:
                     return data[:1] == b"\x01"
                 if kind == END_OF_GLOBALS:
