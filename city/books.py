@@ -51,6 +51,7 @@ def _people(office: dict[str, Any], today: date) -> str:
     words, written = layout["words"], layout["columns"].values()
     form = layout["dates"] if "%" in layout["dates"] else "%Y-%m-%d"
     district, village = office["kelurahan"].split(".")[2:]
+    long_gone = today - timedelta(GONE_DAYS)
 
     def worded(column: str, known: Sequence[str]) -> str:
         return f"{list(known)}[{column}::INT]"
@@ -93,7 +94,7 @@ def _people(office: dict[str, Any], today: date) -> str:
         WHERE {verdict_of("fault")} IN ('sound', 'undecidable')
             AND no_kec = '{int(district)}' AND no_kel = '{village}'
             AND no_rw = '{office["rw"]:03}'
-            AND (flag_status = '1' OR (flag_status = '3' AND tgl_ubah >= '{today - timedelta(GONE_DAYS)}'))"""
+            AND (flag_status = '1' OR (flag_status = '3' AND tgl_ubah >= '{long_gone}'))"""
 
 
 def _names(table: str) -> list[str]:
@@ -124,7 +125,9 @@ def write(con: Con, home: Path) -> None:
         os.replace(temporary, folder / f"buku_rw_{office['rw']:02}.xlsx")
 
 
-def _write_book(path: Path, layout: dict[str, Any], name: str, people: list[dict[str, str]]) -> None:
+def _write_book(
+    path: Path, layout: dict[str, Any], name: str, people: list[dict[str, str]]
+) -> None:
     with xlsxwriter.Workbook(path, {"in_memory": True}) as book:
         book.set_properties({"created": MADE})
         page = book.add_worksheet("Data Penduduk")
@@ -168,9 +171,7 @@ def _head(page: Any, headings: list[str], is_family_book: bool) -> int:
     return 5
 
 
-def _write_cell(
-    page: Any, row: int, at: int, column: str, text: str, dates: str, day: Any
-) -> None:
+def _write_cell(page: Any, row: int, at: int, column: str, text: str, dates: str, day: Any) -> None:
     """Text, but for days where the layout keeps them as numbers, and for a NIK that a clerk's
     spreadsheet took for one."""
     if column == "tanggal_lahir" and dates == "serial":

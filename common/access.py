@@ -269,7 +269,7 @@ class Workbook(Strict):
     layouts: dict[Name, Layout] = Field(min_length=1)
     person: tuple[str, ...] = Field(min_length=1)
     identity: tuple[str, ...] = ()
-    memory_mb: int = Field(1024, ge=64, le=16_384)
+    memory_mb: int = Field(1024, ge=128, le=16_384)
 
     def faults(self, known: Collection[str]) -> list[str]:
         """What it says of columns that the stream does not have."""

@@ -1,9 +1,9 @@
 """Each source compared with the warehouse once a week, `reconcile_<source>`: one task per stream.
 
 The hour is the definition's `reconcile`, else the setting `reconcile_schedule`; it must lie in the
-source's `window`. A stream that names another source in `compare` is set beside that one as well;
-what differs between the two offices is recorded and is no failure. Differences that are explained are recorded; one that is not fails the task, with
-counts only. `muara reconcile` names the records.
+source's `window`. Differences that are explained are recorded; one that is not fails the task, with
+counts only. A stream that names another source in `compare` is set beside that one as well: what
+differs between two offices is recorded and is no failure. `muara reconcile` names the records.
 """
 
 from airflow.sdk import DAG, TriggerRule, chain, task

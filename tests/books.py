@@ -29,10 +29,14 @@ def person(**changes) -> dict:
 
 
 def family_line(one: dict) -> str:
-    return f"No. KK : {one['nomor_kk']}  Alamat : {one['alamat']}  RT : {one['rt']}  RW : {one['rw']}"
+    return (
+        f"No. KK : {one['nomor_kk']}  Alamat : {one['alamat']}  RT : {one['rt']}  RW : {one['rw']}"
+    )
 
 
-def sheet(page, layout: str, people: list[dict], blank: str = "\u00a0") -> None:
+def sheet(
+    page, layout: str, people: list[dict], blank: str = "\u00a0", signed: bool = True
+) -> None:
     """Titles, header, numbers, families and signatures, as the layout has them."""
     known = FORMAT.layouts[layout]
     page.append(["BUKU INDUK PENDUDUK"])
@@ -57,7 +61,7 @@ def sheet(page, layout: str, people: list[dict], blank: str = "\u00a0") -> None:
             cells = [f"{blank}{one[name]}{blank}" if isinstance(one.get(name), str)
                      else one.get(name) for name in columns]  # fmt: skip
             page.append(cells if known.header_rows == 1 else [number, *cells])
-    if known.end:
+    if known.end and signed:
         page.append([])
         page.append([None] * 6 + ["Cirebon, 23 November 2026"])
         page.append([None] * 6 + ["Lurah Kejaksan"])

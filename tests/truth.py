@@ -12,8 +12,9 @@ from warehouse.catalog import reading
 from warehouse.tables import landing_name
 
 # Streams without a primary key: the truth names a row by the MD5 of all its values as sent.
-BY_CONTENT = ("resident", "family", "birth_notice")
-OTHER_NAMES = {"birth_notice": "hospital_notice", "request": "requests", "mail": "surat"}
+BY_CONTENT = ("resident", "family", "birth_notice", "resident_book")
+OTHER_NAMES = {"birth_notice": "hospital_notice", "request": "requests", "mail": "surat",
+               "resident_book": "resident_book"}  # fmt: skip
 EXPECTED = {"reject": "rejected", "flag": "flagged", "undecidable": "sound", "exclude": "sound"}
 
 

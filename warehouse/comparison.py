@@ -1,4 +1,4 @@
-"""Two streams of two sources that speak of the same records: what each says that the other does not.
+"""Two streams of two sources that speak of the same records: what each says, the other does not.
 
 Both are compared as landed, typed, the newest sound row of each record. Nothing is decided here:
 which of the two is right is for their offices.
@@ -69,9 +69,7 @@ def compare(
         )
     _gather(connection, asked, f"lake.{landing_name(source, stream)}_now", other_stream.name)
     _set_beside(connection, asked)
-    counts = dict(
-        connection.execute("SELECT kind, count(*) FROM compared GROUP BY ALL").fetchall()
-    )
+    counts = dict(connection.execute("SELECT kind, count(*) FROM compared GROUP BY ALL").fetchall())
     outcome.same = counts.get("same", 0)
     for kind in KINDS:
         setattr(outcome, kind, counts.get(kind, 0))

@@ -5,6 +5,7 @@ import re
 import resource
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import chain, islice
@@ -21,7 +22,10 @@ from connectors.workbook.layout import SEARCHED_ROWS, People, find_header
 CPU_SECONDS = 300
 MEGABYTE = 1 << 20
 ZIP, OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
-DATE_MODE, END_OF_GLOBALS = 0x22, 0x0A
+DAMAGED = (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError,
+           ValueError)  # fmt: skip
+LOCKED = "is locked with a password"
+DATE_MODE, END_OF_GLOBALS, FILE_PASS = 0x22, 0x0A, 0x2F
 
 
 def main() -> None:
@@ -57,7 +61,7 @@ def people_of(path: Path, task: Task, finding: Finding) -> Iterator[pa.RecordBat
         try:
             book = calamine.CalamineWorkbook.from_filelike(file)
         except calamine.PasswordError:
-            raise Refusal("is locked with a password") from None
+            raise Refusal(LOCKED) from None
         except (calamine.CalamineError, OSError, ValueError):
             raise Refusal("cannot be read as a workbook") from None
         misses = []
@@ -68,7 +72,7 @@ def people_of(path: Path, task: Task, finding: Finding) -> Iterator[pa.RecordBat
             try:
                 rows = book.get_sheet_by_index(at).iter_rows()
             except (calamine.CalamineError, OSError, ValueError):
-                raise Refusal(f"sheet {at + 1} cannot be read") from None
+                raise Refusal(f"has a sheet that cannot be read: sheet {at + 1}") from None
             layouts = {
                 name: layout
                 for name, layout in task.format.layouts.items()
@@ -90,7 +94,9 @@ def people_of(path: Path, task: Task, finding: Finding) -> Iterator[pa.RecordBat
             below = chain(top[header.row + header.layout.header_rows :], rows)
             yield from People(task, header, found, is_1904).read(below)
         if not finding.sheets:
-            raise Refusal("; ".join(misses[:3]) or "holds no rows")
+            raise Refusal(
+                f"matches no layout: {'; '.join(misses[:3])}" if misses else "holds no rows"
+            )
 
 
 def _is_1904(file: BinaryIO, most: int) -> bool:
@@ -113,7 +119,7 @@ def _is_1904_xlsx(file: BinaryIO, most: int) -> bool:
                 text = part.read(most)
     except KeyError:
         raise Refusal("is neither XLSX nor XLS, whatever its name says") from None
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError):
+    except DAMAGED:
         raise Refusal("is damaged") from None
     return re.search(rb"""date1904\s*=\s*["'](1|true)""", text) is not None
 
@@ -122,7 +128,7 @@ def _is_1904_xls(file: BinaryIO) -> bool:
     try:
         with olefile.OleFileIO(file) as ole:
             if ole.exists("EncryptedPackage"):
-                raise Refusal("is locked with a password")
+                raise Refusal(LOCKED)
             name = next((one for one in ("Workbook", "Book") if ole.exists(one)), None)
             if name is None:
                 raise Refusal("is neither XLSX nor XLS, whatever its name says")
@@ -130,6 +136,8 @@ def _is_1904_xls(file: BinaryIO) -> bool:
             while len(head := stream.read(4)) == 4:
                 kind, size = int.from_bytes(head[:2], "little"), int.from_bytes(head[2:], "little")
                 data = stream.read(size)
+                if kind == FILE_PASS:
+                    raise Refusal(LOCKED)
                 if kind == DATE_MODE:
                     return data[:1] == b"\x01"
                 if kind == END_OF_GLOBALS:

@@ -18,7 +18,11 @@ LAST_SERIAL = 2_958_465
 
 
 def text_of(
-    cells: Sequence[Cell], *, is_identity: bool = False, is_dated: bool = False, is_1904: bool = False
+    cells: Sequence[Cell],
+    *,
+    is_identity: bool = False,
+    is_dated: bool = False,
+    is_1904: bool = False,
 ) -> pa.Array:
     """The cells of a column as text, without blanks at the ends; an empty one is NULL.
 
@@ -87,4 +91,8 @@ def day_of(serial: float, is_1904: bool) -> str:
     else:
         day = date(1899, 12, 31 if whole < 60 else 30) + timedelta(days=whole)
     seconds = round((serial - whole) * 86_400)
-    return day.isoformat() if not seconds else f"{datetime(*day.timetuple()[:3]) + timedelta(seconds=seconds)}"
+    return (
+        day.isoformat()
+        if not seconds
+        else f"{datetime(*day.timetuple()[:3]) + timedelta(seconds=seconds)}"
+    )

@@ -137,7 +137,9 @@ class People:
         open_ = ~blank & ~family & ~numbered
         ended = self._ended(open_ & like(layout.end))
         if (lost := (numbered | family) & ended).any():
-            self._refuse(first, lost, "stands after the end of the table, and seems to be of people")
+            self._refuse(
+                first, lost, "stands after the end of the table, and seems to be of people"
+            )
         kinds = {"family": family, "after_end": ended & ~blank}
         for name, pattern in layout.left_out.items():
             kinds[name] = open_ & like(pattern)
@@ -218,4 +220,4 @@ class People:
 
     def _refuse(self, first: int, rows: np.ndarray, why: str) -> None:
         row = first + int(np.argmax(rows))
-        raise Refusal(f"sheet {self.finding.number} row {row} {why}")
+        raise Refusal(f"has a row that {why}: row {row} of sheet {self.finding.number}")

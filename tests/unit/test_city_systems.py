@@ -8,17 +8,20 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 import duckdb
 import pytest
+import yaml
+from openpyxl import load_workbook
 
 import city
 
 RESIDENTS, TODAY, DAYS = 3_000, date(2026, 11, 23), 2
-NO_KEY = {"biodata_wni": "nik", "data_keluarga": "no_kk", "hospital_notice": "no_surat"}
+NO_KEY = {"biodata_wni": "nik", "data_keluarga": "no_kk", "hospital_notice": "no_surat",
+          "resident_book": "nik"}  # fmt: skip
 KEY = {"Monitors": "Id", "Monitor_Status": "MonitorId", "inbox": "ID"}  # elsewhere the first column
 Row = dict[str, str | None]
 
@@ -49,7 +52,59 @@ def rows_of(home: Path) -> dict[tuple[str, str], list[Row]]:
          "sha256": hashlib.sha256(content).hexdigest()}
         for content in (path.read_bytes() for path in (home / "systems/surat/new").iterdir())
     ]  # fmt: skip
+    found["kelurahan", "resident_book"] = [
+        row
+        for path in sorted((home / "systems" / "kelurahan_books").rglob("*.xlsx"))
+        for row in people_of(path)
+    ]
     return found
+
+
+def people_of(path: Path) -> Iterator[Row]:
+    """The people of a resident book, row by row."""
+    folder, name = path.parent.name, path.stem
+    columns = dict.fromkeys(tables()["kelurahan", "resident_book"], "")
+    (layout,) = (one["layout"] for one in books()["offices"] if one["kelurahan"] == folder)
+    written = list(books()["layouts"][layout]["columns"].values())
+    family: dict[str, str] = {}
+    first = 1 if layout == "siak_export" else 0
+    for cells in load_workbook(path).active.iter_rows(
+        min_row=4 + 2 * (not first), values_only=True
+    ):
+        if line := re.fullmatch(
+            r"No. KK : (\d+)  Alamat : (.*)  RT : (.*)  RW : (.*)", str(cells[0])
+        ):
+            family = dict(zip(("nomor_kk", "alamat", "rt", "rw"), line.groups(), strict=True))
+        elif cells[0] is not None and cells[2] is not None:
+            named = zip(written, cells[not first :], strict=False)
+            row = {column: text_of(column, cell) for column, cell in named if column}
+            yield columns | {"kelurahan": folder, "rw_buku": name[-2:]} | family | row
+
+
+def text_of(column: str, cell: object) -> str:
+    if column == "tanggal_lahir" and isinstance(cell, int):
+        return str(date(1899, 12, 30) + timedelta(days=cell))
+    if column == "tanggal_lahir" and isinstance(cell, datetime):
+        return str(cell.date())
+    if column == "nik" and isinstance(cell, int):
+        return f"{cell:.14E}"
+    return "" if cell is None else str(cell).strip("\u00a0")
+
+
+@cache
+def books() -> dict:
+    return yaml.safe_load((Path(city.__file__).parent / "books.yml").read_text())
+
+
+@cache
+def tables() -> dict[tuple[str, str], list[str]]:
+    """Column names by system and table."""
+    tree = yaml.safe_load((Path(city.__file__).parent / "systems.yml").read_text())
+    return {
+        (system, table): list(shape["columns"])
+        for system, known in tree.items()
+        for table, shape in known.items()
+    }
 
 
 def row_key(table: str, row: Row) -> str:

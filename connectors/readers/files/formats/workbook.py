@@ -39,7 +39,8 @@ def parse(access: Workbook, stream: Stream, where: str, path: Path) -> Iterator[
             stdout=subprocess.PIPE,
             stderr=answers,
         ) as reading:
-            assert reading.stdin and reading.stdout
+            assert reading.stdin
+            assert reading.stdout
             try:
                 reading.stdin.write(task.model_dump_json().encode())
                 reading.stdin.close()

@@ -1,0 +1,131 @@
+"""A workbook of 200,000 people (SIAK layout, 37 columns) to Arrow or rows, by several readers.
+
+python -m benchmarks.workbooks [--rows N] [--only NAME …] [--json FILE]
+
+Each reader runs in a process of its own; of ours the process that it starts counts as well. The
+book is written by xlsxwriter, people invented. Seconds of processor time matter more than wall time
+on a machine that is not alone.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+READERS = ("muara", "calamine", "duckdb", "pandas_calamine", "openpyxl", "pandas_openpyxl")
+SHEET = "Data Penduduk"
+
+
+def write_book(path: Path, rows: int) -> None:
+    import xlsxwriter
+
+    from common.definition import load_sources
+    from common.settings import Settings
+
+    stream = load_sources(Settings())["kelurahan"].stream("resident_book")
+    columns = stream.read.format.layouts["siak_export"].columns
+    with xlsxwriter.Workbook(path, {"constant_memory": True, "strings_to_numbers": False}) as book:
+        page = book.add_worksheet(SHEET)
+        day = book.add_format({"num_format": "dd/mm/yyyy"})
+        page.write_row(0, 0, columns)
+        for n in range(rows):
+            for at, sent in enumerate(columns.values()):
+                match sent:
+                    case "nik" | "nomor_kk" | "nik_ibu" | "nik_ayah":
+                        page.write_string(n + 1, at, f"32740115{n + 10_000_000:08}")
+                    case "tanggal_lahir":
+                        page.write_number(n + 1, at, 20_000 + n % 20_000, day)
+                    case "rt" | "rw":
+                        page.write_number(n + 1, at, 1 + n % 9)
+                    case "nama" | "ayah" | "ibu" | "alamat":
+                        page.write_string(n + 1, at, f"{sent.upper()} {n % 5000}")
+                    case _ if sent in stream.columns:
+                        page.write_string(n + 1, at, "KARYAWAN SWASTA")
+
+
+def read(name: str, path: Path) -> int:
+    """How many people the reader finds."""
+    match name:
+        case "muara":
+            from common.definition import load_sources
+            from common.settings import Settings
+            from connectors.readers.files.formats import workbook
+
+            stream = load_sources(Settings())["kelurahan"].stream("resident_book")
+            access = stream.read.format.model_copy(update={"memory_mb": 8192})
+            return sum(one.num_rows for one in workbook.parse(access, stream, "bench", path))
+        case "calamine":
+            from python_calamine import CalamineWorkbook
+
+            book = CalamineWorkbook.from_path(path)
+            return len(book.get_sheet_by_index(0).to_python()) - 1
+        case "duckdb":
+            import duckdb
+
+            spec = find_spec("duckdb_extension_excel")
+            assert spec
+            assert spec.origin
+            folder = Path(spec.origin).parent / "extensions" / f"v{duckdb.__version__}"
+            with duckdb.connect() as connection:
+                connection.execute(f"LOAD '{folder / 'excel.duckdb_extension'}'")
+                query = f"FROM read_xlsx('{path}', all_varchar = true, header = true)"
+                return connection.execute(query).to_arrow_table().num_rows
+        case "pandas_calamine" | "pandas_openpyxl":
+            import pandas as pd
+
+            return len(pd.read_excel(path, engine=name.partition("_")[2], dtype=str))
+        case "openpyxl":
+            from openpyxl import load_workbook
+
+            book = load_workbook(path, read_only=True)
+            return sum(1 for _ in book.active.iter_rows(values_only=True)) - 1
+    raise ValueError(name)
+
+
+def measured(name: str, path: Path) -> dict[str, float | int | str]:
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.workbooks", "--read", name, str(path)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return {
+        "reader": name,
+        "wall_s": round(time.perf_counter() - began, 2),
+        **json.loads(done.stdout),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--only", nargs="*", default=READERS)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--read", nargs=2, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.read:
+        people = read(chosen.read[0], Path(chosen.read[1]))
+        own, started = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        cpu = sum(one.ru_utime + one.ru_stime for one in (own, started))
+        peak = {"peak_mib": own.ru_maxrss // 1024, "process_peak_mib": started.ru_maxrss // 1024}
+        print(json.dumps({"people": people, "cpu_s": round(cpu, 2), **peak}))
+        return
+    with tempfile.TemporaryDirectory(prefix="mu-bench-") as folder:
+        path = Path(folder) / "book.xlsx"
+        write_book(path, chosen.rows)
+        print(f"{chosen.rows:,} people, {os.path.getsize(path) >> 20} MB")
+        found = []
+        for name in chosen.only:
+            found.append(measured(name, path))
+            print(found[-1], flush=True)
+    if chosen.json:
+        chosen.json.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()

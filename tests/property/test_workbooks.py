@@ -1,0 +1,129 @@
+"""Whatever is done to a small workbook, it is read or refused, and a refusal tells no value."""
+
+import faulthandler
+import io
+import os
+import random
+import resource
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from connectors.workbook import Finding, Refusal, Task
+from connectors.workbook.__main__ import people_of
+from connectors.workbook.layout import find_header, plain
+from tests.books import FORMAT, STREAM, person, write
+
+CANARY = "ZYXKANARI"
+TASK = Task(
+    format=FORMAT,
+    columns=tuple(name for name in STREAM.columns if name not in ("kelurahan", "rw_buku")),
+    dated=("tanggal_lahir",),
+)
+
+
+def mutated(rng: random.Random, book: bytes) -> bytes:
+    """Bytes of one part, or of the whole file, changed, cut, doubled or moved."""
+
+    def spoilt(content: bytes) -> bytes:
+        changed = bytearray(content)
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            at = rng.randrange(len(changed) + 1)
+            end = min(len(changed), at + rng.choice((1, 4, 40)))
+            match rng.randrange(4):
+                case 0:
+                    changed[at:end] = rng.randbytes(end - at)
+                case 1:
+                    del changed[at:end]
+                case 2:
+                    changed[at:at] = changed[at:end] * rng.choice((1, 30))
+                case 3:
+                    changed[at:end] = rng.choice((b"<", b'"', b"&#0;", b"</row>", b"99999999999"))
+        return bytes(changed)
+
+    if rng.random() < 0.3:
+        return spoilt(book)
+    with zipfile.ZipFile(io.BytesIO(book)) as packed:
+        parts = {name: packed.read(name) for name in packed.namelist()}
+    chosen = rng.choice([name for name in parts if name.startswith("xl/")])
+    if rng.random() < 0.1:
+        del parts[chosen]
+    else:
+        parts[chosen] = spoilt(parts[chosen])
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as packed:
+        for name, content in parts.items():
+            packed.writestr(name, content)
+    return target.getvalue()
+
+
+@pytest.mark.parametrize("tries", [150, pytest.param(20_000, marks=pytest.mark.soak)])
+def test_a_spoilt_workbook_is_read_or_refused(tmp_path, tries):
+    rng = random.Random(5)
+    books = [
+        write(tmp_path / f"{layout}.xlsx", layout, [
+            person(nama=f"{CANARY} {n}", nik=f"32740115088590{n:02}") for n in range(10)
+        ]).read_bytes()
+        for layout in FORMAT.layouts
+    ]  # fmt: skip
+    path = tmp_path / "spoilt.xlsx"
+    ended, told = Counter(), set()
+    for _ in range(tries):
+        path.write_bytes(mutated(rng, rng.choice(books)))
+        how = apart(path)
+        if how.startswith(("read", "died")):
+            ended[how] += 1
+        else:
+            ended["refused"] += 1
+            told.add(how)
+    assert set(ended) <= {"read", "refused", "died: 6"}
+    assert [one for one in told if CANARY in one or one.startswith("crashed")] == []
+    assert min(ended["read"], ended["refused"]) > tries / 20
+
+
+def apart(path: Path) -> str:
+    """How reading ends in a process with the limits of the real one: a refusal, `read` when every
+    person was counted, or `died` by the signal (6: it asked for more memory than it may have)."""
+    here, there = os.pipe()
+    child = os.fork()
+    if not child:
+        resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+        resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        faulthandler.disable()
+        finding = Finding()
+        try:
+            people = sum(batch.num_rows for batch in people_of(path, TASK, finding))
+            told = "read" if people == sum(one.people for one in finding.sheets) else "miscounted"
+        except Refusal as refusal:
+            told = str(refusal)
+        except MemoryError:
+            told = "needs more memory"
+        except BaseException as error:
+            told = f"crashed: {type(error).__name__}: {error}"
+        os.write(there, told.encode()[:4000])
+        os._exit(0)
+    os.close(there)
+    with os.fdopen(here) as answer:
+        told = answer.read()
+    _, status = os.waitpid(child, 0)
+    return f"died: {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else told
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_header_is_found_wherever_it_is_and_in_whatever_order(seed):
+    rng = random.Random(seed)
+    name, layout = rng.choice(
+        [(name, one) for name, one in FORMAT.layouts.items() if one.header_rows == 1]
+    )
+    headings = list(layout.columns)
+    rng.shuffle(headings)
+    written = [
+        rng.choice((str.upper, str.lower, str))(one).replace(" ", "\u00a0\n") for one in headings
+    ]
+    above = [["x"] * rng.randrange(5) for _ in range(rng.randrange(10))]
+    found = find_header(FORMAT.layouts, [*above, written])
+    assert (found.name, found.row) == (name, len(above))
+    assert list(found.headings.values()) == list(map(plain, headings))
