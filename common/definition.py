@@ -166,7 +166,9 @@ class Stream(Strict):
         if both := sorted(set(self.columns) & set(self.ignore)):
             faults.append(f"both read and ignored: {', '.join(both)}")
         if (self.strategy in ("files", "mailbox")) != (self.read.reader == "files"):
-            faults.append("strategies `files` and `mailbox` go with reader `files`, and only with it")
+            faults.append(
+                "strategies `files` and `mailbox` go with reader `files`, and only with it"
+            )
         if self.strategy in ("checksum", "cursor") and self.read.reader != "sql":
             faults.append(f"strategy `{self.strategy}` goes with reader `sql` only")
         if (self.strategy == "cursor") != (self.cursor is not None):

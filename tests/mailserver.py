@@ -4,9 +4,9 @@ As the servers of tests/servers.py: a short temporary folder, an unprivileged us
 machine's own configuration.
 """
 
-import ssl
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -112,6 +112,10 @@ class MailServer:
                 self.process.kill()
                 self.process.wait()
             self.process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
 
     def deliver(self, *messages: bytes) -> None:
         """Put messages into INBOX as a mail server does: written to `tmp`, moved to `new`."""

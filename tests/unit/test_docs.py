@@ -7,8 +7,8 @@ from urllib.parse import unquote
 import pytest
 
 from common import errors
-from common.access import Delimited, FilesAccess, RestAccess, SqlAccess
-from common.definition import Column, Source, Stream
+from common.access import Delimited, FilesAccess, Mail, RestAccess, SqlAccess
+from common.definition import Column, Parsed, Source, Stream
 from common.settings import ROOT
 from docs import generate
 from expectations.suite import Rule
@@ -41,7 +41,7 @@ def test_every_error_is_explained_with_its_exit_code(error):
 
 
 @pytest.mark.parametrize(
-    "model", [Source, Stream, Column, SqlAccess, RestAccess, FilesAccess, Delimited]
+    "model", [Source, Stream, Column, SqlAccess, RestAccess, FilesAccess, Delimited, Mail, Parsed]
 )
 def test_every_field_of_a_definition_is_explained(model):
     text = (ROOT / "docs" / "adding-a-source.md").read_text()
