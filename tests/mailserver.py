@@ -4,6 +4,7 @@ As the servers of tests/servers.py: a short temporary folder, an unprivileged us
 machine's own configuration.
 """
 
+import os
 import signal
 import socket
 import ssl
@@ -104,8 +105,9 @@ class MailServer:
                 time.sleep(0.05)
 
     def stop(self) -> None:
+        """Stops the server and every session: its children would else see theirs to the end."""
         if self.process:
-            self.process.send_signal(signal.SIGTERM)
+            os.killpg(self.process.pid, signal.SIGTERM)
             try:
                 self.process.wait(servers.SECONDS_TO_STOP)
             except subprocess.TimeoutExpired:
