@@ -72,20 +72,21 @@ def send(con: Con, rng: Rng, after: date, today: date) -> None:
                     if(is_only, adult.person_key, reporter_key) AS sender_key,
                     if(is_only, adult.name, reporter_name) AS sender_name,
                     if(is_only, adult.phone, reporter_phone) AS sender_phone, rw_index,
-                    if(is_only, text || ' di dekat rumah nomor ' || (1 + other % 97), text) AS words,
+                    text || if(is_only, ' di dekat rumah nomor ' || (1 + other % 97), '') AS words,
                     least(requested_at + to_minutes(minutes),
                         DATE '{today}' + INTERVAL '23:59:59') AS sent,
                     row_number() OVER (PARTITION BY by_channel ORDER BY draw) AS rank
                 FROM drawn JOIN report ON report_number = likes JOIN adult ON seat = other % adults
                 WHERE NOT is_only OR person_key <> reporter_key)
             SELECT {first} + row_number() OVER (ORDER BY sent, draw), by_channel, repeated,
-                regexp_replace(sender_phone, '^0', '+62'), 'warga' || sender_key || '@surel.example',
+                regexp_replace(sender_phone, '^0', '+62'),
+                'warga' || sender_key || '@surel.example',
                 sender_name, kelurahan_name, words, sent,
                 if(by_channel = 'sms',
                     CASE rank % 25 WHEN 1 THEN 'misspelt' WHEN 2 THEN 'part_missing'
                         ELSE if(rank % 4 = 3, 'spaced', 'hashed') END,
-                    ['broken', 'plain', 'html', 'cp1252', 'reply', 'plain', 'plain', 'plain', 'html',
-                     'plain', 'cp1252', 'plain'][1 + rank % 12]),
+                    ['broken', 'plain', 'html', 'cp1252', 'reply', 'plain', 'plain', 'plain',
+                     'html', 'plain', 'cp1252', 'plain'][1 + rank % 12]),
                 true
             FROM said JOIN rw USING (rw_index)
             """
@@ -95,9 +96,7 @@ def send(con: Con, rng: Rng, after: date, today: date) -> None:
 
 def _receive(con: Con, first: int, today: date) -> None:
     """The rows of both systems, for the messages after number `first`."""
-    new = con.execute(
-        "SELECT * FROM message WHERE number > ? ORDER BY number", [first]
-    ).fetchall()
+    new = con.execute("SELECT * FROM message WHERE number > ? ORDER BY number", [first]).fetchall()
     sms, mails = [], []
     number = int(value(con, "SELECT coalesce(max(row_id), 0) FROM sound.inbox"))
     for message in new:
@@ -183,9 +182,7 @@ def deliver(con: Con, home: Path, rows: str) -> None:
         os.replace(folder / "tmp" / unique, folder / "new" / unique)
 
 
-def _written(
-    message_id: str, address: str, name: str, text: str, at: datetime, form: str
-) -> bytes:
+def _written(message_id: str, address: str, name: str, text: str, at: datetime, form: str) -> bytes:
     message = EmailMessage()
     message["Message-ID"] = f"<{message_id}>"
     message["From"] = f'"{name}" <{address}>'
@@ -195,7 +192,7 @@ def _written(
     match form:
         case "html":
             message.set_content(
-                f"<html><head><style>p {{color: red}}</style></head><body><p>{text}</p></body></html>",
+                f"<html><style>p {{color: red}}</style><body><p>{text}</p></body></html>",
                 subtype="html",
             )
         case "cp1252":

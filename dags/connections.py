@@ -71,6 +71,8 @@ def url_of(found: Connection) -> str:
             return f"sqlite:///{_path(found)}"
         case "file" | "fs":
             return f"file://{quote(_path(found))}"
+        case "maildir":
+            return f"maildir://{quote(_path(found))}"
         case "http" | "https":
             return _http(found, kind)
         case _:

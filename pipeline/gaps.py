@@ -222,7 +222,8 @@ def _files(connection: duckdb.DuckDBPyConnection) -> list[Gap]:
                 max(batch_id) FILTER (file.outcome IN ('loaded', 'gone'))
                     OVER (PARTITION BY file.source, file.stream, origin) AS loaded_batch_id
             FROM lake.ops.file
-            SEMI JOIN (FROM declared WHERE strategy IN ('files', 'mailbox')) AS here USING (source, stream)
+            SEMI JOIN (FROM declared WHERE strategy IN ('files', 'mailbox')) AS here
+                USING (source, stream)
             JOIN lake.ops.ledger USING (batch_id))
         SELECT source, stream, origin, min(night), count(DISTINCT batch_id),
             arg_max(error_message, batch_id)

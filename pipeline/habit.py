@@ -179,7 +179,8 @@ held AS (
 whole AS (
     SELECT batch.source, batch.stream, '' AS submitter, batch.night,
         sum(files_loaded) AS files,
-        CASE WHEN any_value(strategy) IN ('files', 'mailbox') THEN sum(extracted) ELSE max(extracted) END AS rows,
+        CASE WHEN any_value(strategy) IN ('files', 'mailbox') THEN sum(extracted)
+            ELSE max(extracted) END AS rows,
         sum(landed + coalesce(held, 0)) AS changed,
         arg_max(middle_at, changed) AS middle_at, max(newest_at) AS newest_at
     FROM batch JOIN unit ON unit.source = batch.source AND unit.stream = batch.stream

@@ -25,8 +25,8 @@ from common.settings import Settings
 from transforms.conform import conform_of
 from transforms.marts import MARTS
 from transforms.standardise.typed import SENT, typed
-from warehouse.merge import Gathered
 from warehouse.masks import selection
+from warehouse.merge import Gathered
 from warehouse.publish import AUDIENCE, published_tables
 from warehouse.shares import load_contracts
 from warehouse.tables import LANDING_COLUMNS, landing_name, tables

@@ -4,9 +4,10 @@ As the servers of tests/servers.py: a short temporary folder, an unprivileged us
 machine's own configuration.
 """
 
-import ssl
+import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -104,14 +105,19 @@ class MailServer:
                 time.sleep(0.05)
 
     def stop(self) -> None:
+        """Stops the server and every session: its children would else see theirs to the end."""
         if self.process:
-            self.process.send_signal(signal.SIGTERM)
+            os.killpg(self.process.pid, signal.SIGTERM)
             try:
                 self.process.wait(servers.SECONDS_TO_STOP)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
             self.process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
 
     def deliver(self, *messages: bytes) -> None:
         """Put messages into INBOX as a mail server does: written to `tmp`, moved to `new`."""

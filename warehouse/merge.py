@@ -140,7 +140,7 @@ def _merge(
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE fresh AS
-        SELECT {casts}, {", ".join(compared[len(table.columns):])} FROM ({conformed_rows});
+        SELECT {casts}, {", ".join(compared[len(table.columns) :])} FROM ({conformed_rows});
         CREATE OR REPLACE TEMP TABLE current AS
         SELECT {own}, valid_from FROM {full} AS version
         WHERE valid_to IS NULL AND {here};

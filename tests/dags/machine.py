@@ -47,6 +47,8 @@ class Machine:
             "AIRFLOW_CONN_CCTV": f"sqlite:///{folder}/cctv.db",
             "AIRFLOW_CONN_CIVIL_REGISTRY": f"sqlite:///{folder}/civil_registry.db",
             "AIRFLOW_CONN_REPORT_INBOX": f"http://127.0.0.1:{self.inbox_port}",
+            "AIRFLOW_CONN_REPORT_MAIL": f"maildir://{folder}/mail",
+            "AIRFLOW_CONN_REPORT_SMS": f"sqlite:///{folder}/report_inbox.db",
             **environment,
         }
         self.definitions = {name: self._copy_definition(name) for name in SOURCES}
@@ -104,7 +106,11 @@ class Machine:
         )
 
     def open_inbox(self) -> ThreadingHTTPServer:
-        """An inbox without any report."""
+        """An inbox without any report, its mailbox and its table of SMS."""
+        for name in ("new", "cur"):
+            (self.folder / "mail" / name).mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "report_inbox.db").exists():
+            self.fill("report_inbox", "sms", [])
         server = ThreadingHTTPServer(("127.0.0.1", self.inbox_port), _EmptyInbox)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server

@@ -23,7 +23,8 @@ def test_five_writers_at_once_all_get_through(small_city, tmp_path):
         (town.home / "connections.toml").write_text(
             "[connections]\n"
             + "\n".join(f'{name} = "{resolve(name)}"' for name in
-                        ("simreda", "civil_registry", "brojol", "brojol_drops", "cctv"))
+                        ("simreda", "civil_registry", "brojol", "brojol_drops", "cctv",
+                         "report_mail", "report_sms"))
         )  # fmt: skip
         writers = [
             subprocess.Popen(

@@ -136,8 +136,8 @@ def sms(rows: ir.Table, table: TableByName) -> dict[str, ir.Table | Gathered]:
         ),
         "core.report_record": Gathered(
             messages.touched,
-            lambda touched: (
-                (found := messages.rows(touched)).mutate(**_unverified("sms", found.received_at))
+            lambda touched: (found := messages.rows(touched)).mutate(
+                **_unverified("sms", found.received_at)
             ),
         ),
         "core.report_identity": Gathered(
@@ -210,9 +210,7 @@ def _messages(table: TableByName) -> Gathered:
             part_number=part.part_number.fill_null(1),
             part_total=part.part_total.fill_null(1),
         )
-        in_time = ibis.window(
-            group_by="series", order_by=[part.received_at, part.source_record_id]
-        )
+        in_time = ibis.window(group_by="series", order_by=[part.received_at, part.source_record_id])
         part = part.mutate(before=part.received_at.lag().over(in_time))
         pause = part.before + ibis.interval(hours=PARTS_WITHIN_HOURS) < part.received_at
         part = part.mutate(
@@ -296,9 +294,7 @@ def one_report(
     def reports(touched: ir.Table) -> ir.Table:
         record = _now(table("core.report_record"))
         origin = _now(table("core.report_source")).semi_join(touched, "source_record_id")
-        counted = origin.group_by("report_record_id").agg(
-            record_count=ibis._.count().cast("int32")
-        )
+        counted = origin.group_by("report_record_id").agg(record_count=ibis._.count().cast("int32"))
         joined = record.join(counted, record.source_record_id == counted.report_record_id)
         return joined
 
@@ -339,9 +335,7 @@ def _first(table: TableByName, touched: ir.Table) -> ir.Table:
         for key, known_by in (("sender_phone", "phone"), ("sender_email", "email"))
     ]  # fmt: skip
     each = ibis.union(*of_sender)
-    in_time = ibis.window(
-        group_by="sender", order_by=[each.requested_at, each.source_record_id]
-    )
+    in_time = ibis.window(group_by="sender", order_by=[each.requested_at, each.source_record_id])
     later = each.mutate(place=ibis.row_number().over(in_time))
     other = later.select(**{f"first_{name}": later[name] for name in later.columns})
     rule = table("ref.same_report")

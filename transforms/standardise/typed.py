@@ -54,9 +54,7 @@ def typed(rows: ir.Table, stream: Stream) -> ir.Table:
     ]
     sent = [rows[name].name(name + SENT) for name in stream.names]
     parsed = [
-        _found(rows[one.column], one, name).name(name)
-        for one in stream.parse
-        for name in one.gives
+        _found(rows[one.column], one, name).name(name) for one in stream.parse for name in one.gives
     ]
     return rows.select(*technical, *values, *sent, *parsed)
 

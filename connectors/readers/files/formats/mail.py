@@ -43,9 +43,10 @@ PARTS_AT_MOST = 100
 TEXT_AT_MOST = 1_000_000  # characters
 
 BROKEN = ("Base64", "Boundary", "MultipartInvariant", "MissingHeaderBody", "FirstHeaderLine")
-"""Parts of the names of those defects, as Python's parser finds them, that lose or shift content."""
+"""Of the defects that Python's parser finds, parts of the names of those that lose content."""
 HARMLESS = "CloseBoundaryNotFound"
 
+HEADERS = policy.default.header_factory
 NESTING = re.compile(rb"^content-type:\s*(?:multipart|message)/", re.IGNORECASE | re.MULTILINE)
 IDENTIFIER = re.compile(r"<([^<>\s]{1,250})>")
 CHARSETS = re.compile(
@@ -55,7 +56,9 @@ CHARSETS = re.compile(
     re.IGNORECASE,
 )
 IMPOSSIBLE = re.compile("[\x00\ud800-\udfff]")
-INTRODUCED = re.compile(r"(on|pada|am|le) .{4,200}(wrote|menulis|schrieb|a écrit) ?:$", re.IGNORECASE)
+INTRODUCED = re.compile(
+    r"(on|pada|am|le) .{4,200}(wrote|menulis|schrieb|a écrit) ?:$", re.IGNORECASE
+)
 FORWARDED = re.compile(
     r"-{3,} ?(original message|pesan asli|pesan terusan|forwarded message) ?-{3,}$|_{20,}$",
     re.IGNORECASE,
@@ -129,7 +132,7 @@ def _headers(message: Message, faults: set[str]) -> dict[str, str | None]:
     def identifiers(name: str) -> list[str]:
         return IDENTIFIER.findall(raw.get(name, "")[:100_000])
 
-    address, display = _sender(message, raw.get("from", ""), faults)
+    address, display = _sender(raw.get("from", ""), faults)
     own, answered = identifiers("message-id"), identifiers("in-reply-to")
     return {
         "message_id": own[0] if own else None,
@@ -139,17 +142,17 @@ def _headers(message: Message, faults: set[str]) -> dict[str, str | None]:
         "received_at": _moment(raw.get("received", "").rpartition(";")[2][:200]),
         "from_address": address,
         "from_name": display,
-        "subject": _decoded(message, raw.get("subject", ""), "subject", faults),
+        "subject": _decoded(raw.get("subject", ""), "subject", faults),
     }
 
 
-def _decoded(message: Message, raw: str, name: str, faults: set[str]) -> str | None:
+def _decoded(raw: str, name: str, faults: set[str]) -> str | None:
     if not raw:
         return None
     try:
         if not raw.isascii():  # eight bits without a charset: UTF-8 (RFC 6532) or unknown
             raw.encode("utf-8", "surrogateescape").decode("utf-8")
-        value = message.policy.header_factory(name, raw)
+        value = HEADERS(name, raw)
     except Exception:  # Python's header parser fails in many ways on what is no header
         faults.add("header_unreadable")
         return None
@@ -161,11 +164,11 @@ def _decoded(message: Message, raw: str, name: str, faults: set[str]) -> str | N
         return text
 
 
-def _sender(message: Message, raw: str, faults: set[str]) -> tuple[str | None, str | None]:
+def _sender(raw: str, faults: set[str]) -> tuple[str | None, str | None]:
     if not raw:
         return None, None
     try:
-        addresses = message.policy.header_factory("from", raw).addresses
+        addresses = HEADERS("from", raw).addresses
         if addresses and addresses[0].domain:
             display = addresses[0].display_name
             named = display.encode("utf-8", "surrogateescape").decode("utf-8")
@@ -280,9 +283,7 @@ def _text(part: EmailMessage, faults: set[str]) -> str:
 
 def _defects(part: Message) -> bool:
     names = [type(defect).__name__ for defect in part.defects]
-    return any(
-        known in name for name in names if HARMLESS not in name for known in BROKEN
-    )
+    return any(known in name for name in names if HARMLESS not in name for known in BROKEN)
 
 
 def _from_html(html: str, faults: set[str]) -> str:

@@ -46,10 +46,10 @@ class Mailbox:
             uid, size = (UID.search(line), SIZE.search(line)) if line else (None, None)
             if uid and size:
                 found.append((int(uid[1]), int(size[1])))
-        for uid, size in sorted(found):
-            origin = f"{self.folder}/{self.validity}/{uid}"
+        for number, length in sorted(found):
+            origin = f"{self.folder}/{self.validity}/{number}"
             if fnmatchcase(origin, pattern):
-                yield Entry(origin, size, f"{uid:010}")
+                yield Entry(origin, length, f"{number:010}")
 
     def now(self, entry: Entry) -> Entry:
         """A message never changes."""
