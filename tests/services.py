@@ -60,7 +60,7 @@ def serving(answer: Answer, port: int = 0) -> Iterator[str]:
             body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             head = {"Content-Type": "application/json", "Content-Length": len(body)}
             told = "".join(f"{name}: {value}\r\n" for name, value in (head | reply.headers).items())
-            whole = f"HTTP/1.1 {reply.status} -\r\n{told}\r\n".encode() + body
+            whole = f"HTTP/1.1 {reply.status} -\r\n{told}\r\n".encode("latin-1") + body
             try:
                 self.wfile.write(whole[: reply.cut])
                 self.wfile.flush()

@@ -275,6 +275,17 @@ def test_it_does_not_wait_for_ever(tmp_path, wait):
         assert rows_of(pulling(tmp_path, url, source_of(**OFFSET))) == WANTED
 
 
+@pytest.mark.parametrize("told", ["soon", "²", "-5", "Fri, 99 Foo 2026", "9" * 400])
+def test_a_wait_that_cannot_be_read_is_none(tmp_path, told):
+    answers = after([Reply(b"", 429, {"Retry-After": told})])
+    with serving(answers) as url:
+        if told.startswith("9"):
+            with pytest.raises(SourceUnavailable, match="HTTP 429"):
+                rows_of(pulling(tmp_path, url, source_of(**OFFSET)))
+        else:
+            assert rows_of(pulling(tmp_path, url, source_of(**OFFSET))) == WANTED
+
+
 def test_a_storm_of_refusals_ends_the_batch_and_a_shower_does_not(tmp_path):
     asked = []
 
