@@ -74,6 +74,11 @@ def send(settings: Settings, resolve: Resolver, agency: str | None = None) -> di
         for name, one in load_contracts(settings).items()
         if one.open311 and agency in (None, name)
     }
+    if agency and not contracts:
+        raise DefinitionError(
+            f"no contract for {agency} says open311",
+            next_step="see docs/open311.md for what one says.",
+        )
     sent, failures = {}, []
     for name, contract in contracts.items():
         counts: Counter[str] = Counter()

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,12 +32,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Reply:
-    """What it answers; `cut`: only so many bytes of headers and body, then the connection ends."""
+    """What it answers; `cut`: only so many bytes of headers and body, then the connection ends;
+    `pause`: seconds between the bytes of the body."""
 
     body: Any = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    pause: float = 0
 
 
 Answer = Callable[[Asked], Reply]
@@ -60,10 +63,15 @@ def serving(answer: Answer, port: int = 0) -> Iterator[str]:
             body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
             head = {"Content-Type": "application/json", "Content-Length": len(body)}
             told = "".join(f"{name}: {value}\r\n" for name, value in (head | reply.headers).items())
-            whole = f"HTTP/1.1 {reply.status} -\r\n{told}\r\n".encode() + body
+            whole = f"HTTP/1.1 {reply.status} -\r\n{told}\r\n".encode("latin-1") + body
             try:
-                self.wfile.write(whole[: reply.cut])
+                at_once = len(whole) - len(body) if reply.pause else reply.cut
+                self.wfile.write(whole[:at_once])
                 self.wfile.flush()
+                for byte in body if reply.pause else ():
+                    time.sleep(reply.pause)
+                    self.wfile.write(bytes([byte]))
+                    self.wfile.flush()
             except OSError:
                 pass  # whoever asked has hung up
             self.close_connection = reply.cut is not None

@@ -13,9 +13,11 @@ from datetime import UTC, datetime
 import jsonschema
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from common.errors import DefinitionError, SourceDenied, SourceUnavailable, WarehouseBusy
 from common.settings import ROOT, Settings
+from muara.cli import app
 from pipeline import open311
 from pipeline.sync import sync
 from tests.integration.test_bad_input import CANARY, report
@@ -421,6 +423,19 @@ def test_a_contract_that_cannot_be(city, change, match):
 def test_without_a_share_it_says_what_to_do(city):
     with pytest.raises(DefinitionError, match="muara extract dputr"):
         city.send()
+
+
+def test_the_command_tells_what_became_of_them(city, monkeypatch):
+    city.night(row(1), row(2, category="lampu"))
+    monkeypatch.setenv("MUARA_HOME", str(city.settings.home))
+    monkeypatch.setenv("MUARA_CONTRACTS", str(city.settings.contracts))
+    monkeypatch.setenv("AIRFLOW_CONN_DPUTR_OPEN311", city.url.replace("//", "//:kunci@"))
+    told = CliRunner().invoke(app, ["send", "dputr"])
+    assert (told.exit_code, told.output) == (0, "dputr: 1 created, 1 unmapped\n")
+    found = json.loads(CliRunner().invoke(app, ["send", "--json"]).output)
+    assert found["dputr"]["unmapped"] == 1
+    with pytest.raises(DefinitionError, match="no contract for dlh says open311"):
+        open311.send(city.settings, lambda _: city.url, "dlh")
 
 
 def test_contracts_without_open311_need_no_server(tmp_path):

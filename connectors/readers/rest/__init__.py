@@ -122,7 +122,7 @@ def _require_new(seen: set[object], page: int, what: object) -> None:
 
 
 def _count(value: Any, path: str) -> int:
-    if not isinstance(value, str) or not value.isdigit():
+    if not isinstance(value, str) or not value.isdecimal():
         raise Unreadable(f"{path} is no number of rows")
     return int(value)
 
@@ -219,7 +219,7 @@ def _retry_after(reply: Reply) -> list[float]:
     try:
         until = parsedate_to_datetime(told)
     except ValueError:
-        return [max(0.1, float(told))] if told.isdigit() else []
+        return [max(0.1, float(told))] if told.isdecimal() else []
     aware = until if until.tzinfo else until.replace(tzinfo=UTC)
     return [max(0.1, (aware - clock.now()).total_seconds())]
 
