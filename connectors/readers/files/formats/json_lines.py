@@ -1,24 +1,26 @@
 """One JSON object per line. Numbers are kept as the digits that were sent."""
 
-import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO
 
 import pyarrow as pa
 
 from common.access import JsonLines
 from common.definition import Stream
 from common.errors import SourceMalformed
+from connectors.readers import records
 from connectors.readers.files.formats.text import ASK
+from connectors.readers.records import Record, Unreadable
 
 AT_ONCE = 1 << 23
 """Bytes of lines that are parsed together."""
 
 
 def parse(access: JsonLines, stream: Stream, where: str, path: Path) -> Iterator[pa.RecordBatch]:
-    """Yields batches of text columns: scalars as sent, objects and arrays as JSON with sorted keys.
-    A field that is missing is NULL; empty lines are no rows. What is not declared is named only.
+    """Yields batches of text columns, as `connectors.readers.records` says. A field that is missing
+    is NULL; empty lines are no rows. What is not declared is named only.
 
     A declared field that no line has is told by the last batch, which lacks it.
     """
@@ -26,8 +28,12 @@ def parse(access: JsonLines, stream: Stream, where: str, path: Path) -> Iterator
     with path.open("rb") as file:
         for first, lines in _blocks(access, where, file):
             rows = list(_objects(where, first, lines))
-            seen |= {name: True for _, row in rows for name in row}
-            arrays = [_column(where, name, rows) for name in declared]
+            seen |= {name: True for row in rows for name in row}
+            try:
+                arrays = records.to_arrow(declared, rows).columns
+            except Unreadable as error:
+                told = f"lines {first} to {first + len(lines) - 1}: {error}"
+                raise _malformed(where, told) from None
             arrays += [pa.nulls(len(rows))] * (len(seen) - len(declared))
             yield pa.RecordBatch.from_arrays(arrays, names=list(seen))
     found = [name for name, was_seen in seen.items() if was_seen] or declared
@@ -56,54 +62,17 @@ def _blocks(access: JsonLines, where: str, file: BinaryIO) -> Iterator[tuple[int
         yield number, block
 
 
-def _objects(where: str, first: int, lines: list[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Each line's number and object."""
+def _objects(where: str, first: int, lines: list[bytes]) -> Iterator[Record]:
     for number, line in enumerate(lines, first):
         if line.isspace():
             continue
         try:
-            row = DECODER.decode(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except (ValueError, RecursionError):
-            raise _malformed(where, f"line {number} is not valid JSON in UTF-8") from None
+            row = records.parse(line.removeprefix(BOM_UTF8) if number == 1 else line)
+        except Unreadable as error:
+            raise _malformed(where, f"line {number}: {error}") from None
         if not isinstance(row, dict):
             raise _malformed(where, f"line {number} is no JSON object")
-        yield number, row
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
-
-
-DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse)
-
-
-def _column(where: str, name: str, rows: list[tuple[int, dict[str, Any]]]) -> pa.Array:
-    values = [row.get(name) for _, row in rows]
-    try:
-        try:
-            return pa.array(values, pa.string())
-        except (pa.ArrowException, TypeError):
-            return pa.array([_text(value) for value in values], pa.string())
-    except UnicodeEncodeError:
-        wrong = next(number for number, row in rows if not _is_text(row.get(name)))
-        raise _malformed(where, f"line {wrong}: {name} holds half a character") from None
-
-
-def _text(value: Any) -> str | None:
-    """Objects and arrays as canonical JSON, so that a re-ordering is no change."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _is_text(value: Any) -> bool:
-    try:
-        (_text(value) or "").encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        yield row
 
 
 def _malformed(where: str, what: str) -> SourceMalformed:
