@@ -268,14 +268,11 @@ def test_the_host_key_is_checked(ssh_server, tmp_path):
     place = OnSsh(ssh_server)
     place.put({"rs_1/a.csv": GOOD.encode()})
     (world,) = worlds(tmp_path, place.url(), "a")
-    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8bQF4F4v1mVQ0o3vXjqKq3V4nq0m0mQ3m3m3m3m3m3"
     login = (ssh_server.folder / "login.pub").read_text().split()[:2]
     with pytest.raises(SourceDenied, match="host key is not the one we know"):
         world.sync(place.url(host_key=" ".join(login)))
     with pytest.raises(DefinitionError, match="names no host key"):
         world.sync(place.url(host_key=" ").replace("host_key=+", "x=1"))
-    with pytest.raises(DefinitionError, match="is no key"):
-        world.sync(place.url(host_key=other[:40]))
     known = tmp_path / "known"
     known.write_text(f"[127.0.0.1]:{ssh_server.port} {ssh_server.host_key}\n")
     url = place.url(host_key="-", known_hosts=str(known)).replace("host_key=-&", "")

@@ -1,8 +1,7 @@
-"""DBF files that other programs wrote (the `dbf` package, LibreOffice), and ones that lie."""
+"""DBF files that another program wrote (the `dbf` package), and ones that lie."""
 
 import datetime
 import shutil
-import subprocess
 
 import dbf
 import pytest
@@ -29,14 +28,11 @@ READ_BACK = [
 ]
 
 
-def write(path, kind="db3", codepage="cp1252", rows=ROWS, fields=FIELDS, deleted=()):
+def write(path, kind="db3", codepage="cp1252", rows=ROWS, fields=FIELDS):
     table = dbf.Table(str(path), fields, dbf_type=kind, codepage=codepage)
     with table.open(dbf.READ_WRITE):
         for row in rows:
             table.append(row)
-        for record in table:
-            if record[0] in deleted:
-                dbf.delete(record)
         if memo := table._meta.mfd:
             memo.flush()  # closing the table does not
     return path
@@ -99,11 +95,14 @@ def test_types_of_visual_foxpro(drops, folder):
 
 
 def test_deleted_records_are_left_out_and_counted(drops, folder):
-    write(folder / "lahir.dbf", deleted=(2,))
+    content = bytearray(write(folder / "lahir.dbf").read_bytes())
+    header, width = (int.from_bytes(content[at : at + 2], "little") for at in (8, 10))
+    content[header + width] = ord("*")  # of the second record; the package does not write it
+    (folder / "lahir.dbf").write_bytes(content)
     world = drops()
     assert world.sync().extracted == 2
     text = (world.settings.home / "logs" / "muara.log").read_text()
-    assert '"event": "deleted_records_left_out"' in text or "deleted_records_left_out" in text
+    assert "deleted_records_left_out" in text
 
 
 def test_a_code_page_that_is_not_named(drops, folder):
@@ -115,26 +114,6 @@ def test_a_code_page_that_is_not_named(drops, folder):
     world = drops(encoding="cp1252")
     world.sync()
     assert rows(world)[0][1] == "Désirée"
-
-
-def test_written_by_libreoffice(drops, folder, tmp_path):
-    (tmp_path / "lahir.csv").write_text(
-        "NO,NAMA,LAHIR\n1,Désirée,2015-04-16\n2,Siti,\n3,Ana,1962-01-27\n"
-    )
-    subprocess.run(
-        ["soffice", "--headless", f"-env:UserInstallation=file://{tmp_path}/office",
-         "--infilter=CSV:44,34,76,1,1/2/2/2/3/5", "--convert-to", "dbf:dBase:1", "--outdir",
-         str(folder), str(tmp_path / "lahir.csv")],
-        check=True, capture_output=True, timeout=180,
-    )  # fmt: skip
-    (written,) = folder.iterdir()
-    header = dbf.Table(str(written)).field_names
-    names = ["number", "person_name", "birth_date"]
-    world = drops({theirs: {"name": ours} for theirs, ours in zip(header, names, strict=True)})
-    world.sync()
-    found = world.rows(*names)
-    assert [row[1] for row in found] == ["Désirée", "Siti", "Ana"]
-    assert [row[2] for row in found] == ["2015-04-16", None, "1962-01-27"]
 
 
 def lie(at, *values):
@@ -149,7 +128,7 @@ def cut(content):
 
 
 def more(content):
-    content += b" " * 400
+    content[-1:] = b" " * 400
 
 
 @pytest.mark.parametrize(
@@ -158,7 +137,7 @@ def more(content):
         (lie(4, 255, 255, 255, 255), "promises 4294967295 records and the file ends before"),
         (lie(4, 1, 0, 0, 0), "more than the 1 records"),
         (lie(8, 255, 255), "the file ends before"),
-        (lie(8, 33, 0), "has no end"),
+        (lie(8, 33, 0), "does not describe its fields"),
         (lie(10, 200, 0), "do not add up"),
         (lie(0, 9), "not a dBase or FoxPro table"),
         (lie(32 + 16, 0), "does not describe its fields"),

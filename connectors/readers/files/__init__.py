@@ -171,11 +171,14 @@ def _taken(pull: Pull, place: Place, drop: Drop, path: Path) -> FileOutcome:
         return replace(outcome, outcome="waiting", error=f"{where}: still being written")
     try:
         digest = _fetch(pull, place, drop, path)
-        now = drop.now(place)
-    except FileNotFoundError:
-        return replace(outcome, outcome="gone", error=f"{where}: taken away before it was read")
     except (SourceDenied, SourceMalformed) as error:
         return replace(outcome, outcome="failed", error=str(error))
+    except FileNotFoundError:
+        now = None
+    else:
+        now = drop.now(place)
+    if now is None:
+        return replace(outcome, outcome="gone", error=f"{where}: taken away while it was read")
     if now != drop:
         return replace(outcome, outcome="waiting", error=f"{where}: replaced while it was read")
     return replace(
