@@ -24,7 +24,7 @@ from common.definition import Source, Stream, load_sources
 from common.settings import Settings
 from transforms.conform import conform_of
 from transforms.marts import MARTS
-from transforms.standardise.typed import SENT, typed
+from transforms.standardise.typed import SENT, parsed, typed
 from warehouse.masks import selection
 from warehouse.merge import Gathered
 from warehouse.publish import AUDIENCE, published_tables
@@ -177,7 +177,10 @@ def conformed(source: Source, stream: Stream) -> Graph:
     as_text = {name: DuckDBType.from_string(kind) for name, kind in LANDING_COLUMNS.items()}
     as_text |= dict.fromkeys(stream.names, ibis.dtype("string"))
     shape = typed(ibis.table(as_text, name=landing), stream).schema()
-    rows = ibis.table(shape, name=landing).rename(source_record_id="_record_id", flags="_flags")
+    found = {name for one in stream.parse for name in one.gives}
+    held = ibis.table({name: shape[name] for name in shape if name not in found}, name=landing)
+    rows = held.mutate(**parsed(stream, lambda name: held[name + SENT]))
+    rows = rows.rename(source_record_id="_record_id", flags="_flags")
     made: Graph = {}
     for name, given in conform_of(source, stream.name)(rows, _unbound).items():
         table = tables()[name]

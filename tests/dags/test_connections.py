@@ -20,6 +20,11 @@ AS_URL = [
     ("http://inbox:8311", "http://inbox:8311"),
     ("https://u:p%2Fq@inbox/api/v2", "https://u:p%2Fq@inbox/api/v2"),
     ("file:///srv/drops/rs%20gunung", "file:///srv/drops/rs%20gunung"),
+    ("maildir:///srv/mail/lapor", "maildir:///srv/mail/lapor"),
+    (
+        "imaps://u:p%40ss@mail:993/INBOX?ssl_ca=%2Fetc%2Fca.pem",
+        "imaps://u:p%40ss@mail:993/INBOX?ssl_ca=%2Fetc%2Fca.pem",
+    ),
 ]
 
 AS_FORM = [

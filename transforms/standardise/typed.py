@@ -5,6 +5,7 @@ from landing at any time.
 """
 
 import re
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -53,23 +54,25 @@ def typed(rows: ir.Table, stream: Stream) -> ir.Table:
         value(rows[column.name], column).name(column.name) for column in stream.columns.values()
     ]
     sent = [rows[name].name(name + SENT) for name in stream.names]
-    parsed = [
-        _found(rows[one.column], one, name).name(name) for one in stream.parse for name in one.gives
-    ]
-    return rows.select(*technical, *values, *sent, *parsed)
+    return rows.select(*technical, *values, *sent, **parsed(stream, rows.__getitem__))
 
 
-def _found(text: ir.StringValue, parsed: Parsed, name: str) -> ir.Value:
+def parsed(stream: Stream, sent: Callable[[str], ir.Value]) -> dict[str, ir.Value]:
+    """The columns that `parse` gives, of the texts as sent."""
+    return {name: _found(sent(one.column), one, name) for one in stream.parse for name in one.gives}
+
+
+def _found(text: ir.StringValue, form: Parsed, name: str) -> ir.Value:
     """What the group of this name holds in the first pattern that matches; as text, blanks and all,
     for it may be a part of something longer."""
     nothing = ibis.null("string")
     branches = []
-    for pattern in parsed.patterns:
+    for pattern in form.patterns:
         group = re.compile(pattern).groupindex.get(name)
         held = text.re_extract(pattern, group).nullif("") if group else nothing
         branches.append((text.re_search(pattern), held))
     found = ibis.cases(*branches, else_=nothing)
-    kind = parsed.gives[name]
+    kind = form.gives[name]
     return found if kind == "text" else value(found, Column(name=name, type=kind))
 
 
