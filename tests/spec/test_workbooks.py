@@ -116,7 +116,7 @@ def test_what_matches_no_layout_is_refused_naming_what_is_missing(tmp_path):
     book.save(tmp_path / "b.xlsx")
     told = refusal(tmp_path / "b.xlsx")
     assert "the nearest" in told
-    assert "misses 'Tempat" in told
+    assert "misses 'Nomor KK'" in told
     assert "BUDI" not in told
 
 
