@@ -71,7 +71,7 @@ def test_quotes_may_be_ordinary(drops, folder):
     ("content", "match"),
     [
         (GOOD + "3,x\n", "row 4 has the wrong number of fields"),
-        (GOOD + '3,x,"y\n4,z,z\n', "quotation mark is opened in row 3 or before"),
+        (GOOD + '3,x,"y\n4,z,z\n', "quotation mark is opened in row 4 or before"),
         (GOOD + "3,\0,z\n", "NUL"),
         (GOOD + "3,x,y", "half-written"),
         ("", "it is empty"),
