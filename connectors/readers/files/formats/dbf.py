@@ -30,6 +30,7 @@ BLOCK = 1 << 23
 HEADER, FIELD = 32, 32
 FIELDS_END = 0x0D
 ACTIVE, DELETED = 0x20, 0x2A
+END_OF_FILE = b"\x1a"
 UNIX_EPOCH = 2_440_588
 """1970-01-01 as a Julian day."""
 
@@ -134,7 +135,7 @@ def _table(access: Dbf, where: str, file: BinaryIO, size: int) -> Table:
     rest = size - header - records * width
     if rest < 0:
         raise _malformed(where, f"its header promises {records} records and the file ends before")
-    if rest > 1 + width and file.seek(header + records * width) and file.read(1) != b"\x1a":
+    if rest and file.seek(header + records * width) and file.read(1) not in (END_OF_FILE, b"\0"):
         raise _malformed(where, f"it holds more than the {records} records its header promises")
     names = [column.name for column in columns]
     if len(set(names)) < len(names):
