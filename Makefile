@@ -71,6 +71,7 @@ bench-peers: servers  ## loads and nights beside other tools, on private Postgre
 
 bench-files: setup  ## files of every kind into Parquet beside other tools
 	$(BIN)/python -m benchmarks.files --json var/bench/files.json
+	$(BIN)/python -m benchmarks.workbooks --json var/bench/workbooks.json
 
 bench-rules: setup  ## the registry's rules beside a hand-written aggregate and pandas
 	$(BIN)/python -m benchmarks.rules --json var/bench/rules.json
