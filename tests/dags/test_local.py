@@ -53,8 +53,10 @@ def test_streams_after_a_failed_one_ran(after):
         ("resident", "failed", 1),
         ("settled", "upstream_failed", 0),
         ("judge_again", "success", 1),
+        ("mail", "failed", 2),
         ("request", "failed", 2),
         ("settled", "upstream_failed", 0),
+        ("sms", "failed", 2),
     ]
 
 

@@ -153,7 +153,7 @@ def test_nobody_gets_the_rows_of_another(cameras):
     cameras.hold(monitor(1, name=None, owner="CANARY-OWNER"))
     cameras.sync()
     assert leave.return_rejections(cameras.settings) == {
-        "bp4d": 0, "disdukcapil": 0, "dishub": 1, "dkis": 0,
+        "bp4d": 0, "disdukcapil": 0, "dishub": 1, "dkis": 0, "kec_kejaksan": 0,
     }  # fmt: skip
     holds = {}
     for agency in ("bp4d", "disdukcapil", "dishub", "dkis"):

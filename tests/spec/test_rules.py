@@ -2,6 +2,7 @@
 rows says whom it implicates."""
 
 from dataclasses import dataclass
+from datetime import date
 
 import duckdb
 import ibis
@@ -101,7 +102,7 @@ def sent_of(column, value: str) -> str:
     if column.values:
         return next(iter(column.values))
     if column.formats:
-        return "01/02/2020"
+        return date(2020, 2, 1).strftime(column.formats[0])
     return {"integer": "7", "decimal": "7", "boolean": "1", "date": "2020-02-01",
             "timestamp": "2020-02-01 10:00:00"}.get(column.type, value)  # fmt: skip
 
