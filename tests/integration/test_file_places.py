@@ -139,19 +139,20 @@ def test_what_changed_a_moment_ago_is_not_trusted(ssh_server, tmp_path):
     assert world.sync().updated == 1
 
 
-def test_cut_at_twenty_places(place, tmp_path):
+@pytest.mark.parametrize("cuts", [4, pytest.param(20, marks=pytest.mark.soak)])
+def test_cut_at_any_place(place, tmp_path, cuts):
     place.put(FILES)
     undisturbed, disturbed, way = worlds(tmp_path, place.url(), "a", "b", "c")
     undisturbed.sync()
-    chance, cuts = random.Random(7), 0
+    chance, told = random.Random(7), 0
     with cutting(place.server.port, 1 << 40) as port:
         assert way.sync(place.url(port=port)).extracted == 12_000  # the way itself is sound
-    for after in sorted(chance.randrange(1, 600_000) for _ in range(20)):
+    for after in sorted(chance.randrange(1, 600_000) for _ in range(cuts)):
         with cutting(place.server.port, after) as port, pytest.raises(SourceUnavailable):
             disturbed.sync(place.url(port=port))
-        cuts += 1
+        told += 1
         assert disturbed.rows("number") == []
-    assert cuts == 20
+    assert told == cuts
     disturbed.sync()
     assert disturbed.hashes() == undisturbed.hashes()
     assert list(disturbed.settings.home.glob("originals/*/.incoming-*")) == []

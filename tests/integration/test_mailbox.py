@@ -141,12 +141,13 @@ def test_mail_of_another_program(tmp_path):
         assert box.groups() == {frozenset({"email: Lampu padam"})}
 
 
-def test_a_connection_cut_anywhere(server, tmp_path):
+@pytest.mark.parametrize("cuts", [4, pytest.param(20, marks=pytest.mark.soak)])
+def test_a_connection_cut_anywhere(server, tmp_path, cuts):
     undisturbed, disturbed = Box(tmp_path / "a", server.url()), Box(tmp_path / "b", server.url())
     with cutting(server.port, 1 << 40) as port:
         undisturbed.read(server.url(port=port))  # the way itself is sound
     chance = random.Random(11)
-    for after in [0, *(chance.randrange(1, 60_000) for _ in range(19))]:
+    for after in [0, *(chance.randrange(1, 60_000) for _ in range(cuts - 1))]:
         with cutting(server.port, after) as port, pytest.raises(SourceUnavailable):
             disturbed.read(server.url(port=port))
         assert disturbed.landed() == 0

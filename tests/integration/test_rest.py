@@ -620,10 +620,11 @@ def twin(cameras, folder, **settings):
     return other
 
 
-def test_cut_at_twenty_places_and_the_rerun_gives_the_same_tables(undisturbed, tmp_path):
+@pytest.mark.parametrize("cuts", [4, pytest.param(20, marks=pytest.mark.soak)])
+def test_cut_at_any_place_and_the_rerun_gives_the_same_tables(undisturbed, tmp_path, cuts):
     cameras, chance = twin(undisturbed, tmp_path / "cut", retries=0), random.Random(20261124)
     whole = len(json.dumps(REPORTS[:5]))
-    for _ in range(20):
+    for _ in range(cuts):
         at, cut = chance.choice((1, 2)), chance.randrange(whole)
 
         def spoil(page, reply, at=at, cut=cut):
