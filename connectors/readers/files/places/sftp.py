@@ -37,17 +37,21 @@ class Sftp:
         return walk(self._children, pattern, at_most=self.at_most, where=self.where)
 
     def _children(self, folder: str) -> Iterator[Child]:
+        links = []  # asked about once the listing ended: the client mixes up answers otherwise
         with _answering(self.where):
             for one in self.client.listdir_iter(f"{self.root}/{folder}"):
                 path = f"{folder}/{one.filename}" if folder else one.filename
                 mode = one.st_mode or 0
                 if stat.S_ISLNK(mode):
-                    with suppress(FileNotFoundError):
-                        yield from self._link(path, one.filename)
+                    if len(links) <= self.at_most:
+                        links.append((path, one.filename))
                 elif stat.S_ISDIR(mode):
                     yield Child(one.filename, None)
                 elif stat.S_ISREG(mode):
                     yield Child(one.filename, _entry(path, one))
+            for path, name in links:
+                with suppress(FileNotFoundError):
+                    yield from self._link(path, name)
 
     def _link(self, path: str, name: str) -> Iterator[Child]:
         target = self.client.normalize(f"{self.root}/{path}")
