@@ -308,7 +308,7 @@ def test_a_link_on_the_server_that_leads_out(ssh_server, tmp_path):
 
 def test_hostile_names_in_a_bucket(s3_server, tmp_path):
     place = OnS3(s3_server)
-    place.put({"rs_1/a.csv": GOOD.encode(), "rs_1/line\nfeed.csv": GOOD.encode()})
+    place.put({"rs_1/a.csv": GOOD.encode(), "rs_1/\u202eb.csv": GOOD.encode()})
     (world,) = worlds(tmp_path, place.url(), "a")
     with pytest.raises(SourceMalformed, match=r"1 of 2 .*its path is not one"):
         world.sync()
