@@ -89,7 +89,9 @@ def parsed(parser: str, seed: str, chance: random.Random, folder: Path) -> str:
     for batch in batches:
         batch.validate(full=True)
     if refused:
-        assert refused.what and refused.next_step and "Siti" not in str(refused)  # noqa: PT018
+        assert refused.what
+        assert refused.next_step
+        assert "Siti" not in str(refused)
     return "refused" if refused else "read"
 
 

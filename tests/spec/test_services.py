@@ -130,7 +130,10 @@ def test_a_backfill_reads_one_stretch(letters):
     stream = letters.source.streams[0]
     chosen = steps(letters.settings, letters.source, stream, datetime(2026, 3, 1),
                    datetime(2026, 3, 2), timedelta(days=1))  # fmt: skip
-    resolve = lambda _: letters.url  # noqa: E731
+
+    def resolve(_):
+        return letters.url
+
     assert estimate(letters.settings, letters.source, stream, resolve, chosen) == chosen
     letters.sent = []
     accounts = list(backfill(letters.settings, letters.source, stream, resolve, chosen))

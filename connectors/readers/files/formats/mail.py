@@ -20,7 +20,7 @@ from email.message import EmailMessage, Message
 from email.parser import BytesParser
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -252,14 +252,19 @@ def _leaves(message: EmailMessage, faults: set[str]) -> Iterator[EmailMessage]:
         if _defects(part):
             faults.add("malformed")
         if part.is_multipart() and part.get_content_maintype() != "message":
-            waiting += reversed(part.get_payload())  # type: ignore[arg-type]
+            waiting += reversed(_parts(part))
         else:
             yield part
 
 
+def _parts(part: EmailMessage) -> list[EmailMessage]:
+    """What a multipart, or a message that carries one, consists of: the parser makes them all."""
+    return cast(list[EmailMessage], part.get_payload())
+
+
 def _bytes(part: EmailMessage) -> bytes:
     if part.is_multipart():
-        return b"".join(bytes(inner) for inner in part.get_payload())  # type: ignore[arg-type]
+        return b"".join(map(bytes, _parts(part)))
     data = part.get_payload(decode=True)
     return data if isinstance(data, bytes) else b""
 

@@ -37,7 +37,8 @@ class Sftp:
         return walk(self._children, pattern, at_most=self.at_most, where=self.where)
 
     def _children(self, folder: str) -> Iterator[Child]:
-        links = []  # asked about once the listing ended: the client mixes up answers otherwise
+        # Asked about once the listing ended: the client mixes up answers otherwise.
+        links: list[tuple[str, str]] = []
         with _answering(self.where):
             for one in self.client.listdir_iter(f"{self.root}/{folder}"):
                 path = f"{folder}/{one.filename}" if folder else one.filename
