@@ -153,6 +153,20 @@ def writing(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.close()
 
 
+def write_row(settings: Settings, table: str, row: object, message: str) -> None:
+    """Append what a dataclass holds under the table's column names, in a transaction of its own;
+    the snapshot carries the message."""
+    columns = list(tables()[table].columns)
+    with writing(settings) as connection:
+        with transaction(connection):
+            connection.execute(
+                f"INSERT INTO lake.{table} ({', '.join(columns)}) "
+                f"VALUES ({', '.join('?' * len(columns))})",
+                [getattr(row, name) for name in columns],
+            )
+            connection.execute("CALL lake.set_commit_message('muara', ?)", [message])
+
+
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """BEGIN … COMMIT; ROLLBACK on any error. Hold the writer's lock around it."""

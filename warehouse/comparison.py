@@ -4,15 +4,15 @@ Both are compared as landed, typed, the newest sound row of each record. Nothing
 which of the two is right is for their offices.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import duckdb
 
 from common.definition import Comparison, Source, Stream
 from common.settings import Settings
-from warehouse.catalog import transaction, writing
-from warehouse.tables import landing_name, tables
+from warehouse.catalog import write_row
+from warehouse.tables import landing_name
 
 KINDS = ("differing", "only_here", "elsewhere", "only_there")
 
@@ -178,16 +178,9 @@ def _count(connection: duckdb.DuckDBPyConnection, query: str) -> int:
 
 def record(settings: Settings, outcome: Compared) -> None:
     """Write the outcome to `ops.comparison`."""
-    columns = list(tables()["ops.comparison"].columns)
-    values = {one.name: getattr(outcome, one.name) for one in fields(outcome)}
-    with writing(settings) as connection:
-        with transaction(connection):
-            connection.execute(
-                f"INSERT INTO lake.ops.comparison ({', '.join(columns)}) "
-                f"VALUES ({', '.join('?' * len(columns))})",
-                [values[name] for name in columns],
-            )
-            connection.execute(
-                "CALL lake.set_commit_message('muara', ?)",
-                [f"compared {outcome.source}.{outcome.stream} with {outcome.other}"],
-            )
+    write_row(
+        settings,
+        "ops.comparison",
+        outcome,
+        f"compared {outcome.source}.{outcome.stream} with {outcome.other}",
+    )

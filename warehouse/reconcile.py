@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from common.settings import Settings
-from warehouse.catalog import transaction, writing
+from warehouse.catalog import write_row
 from warehouse.load import key_bucket
 from warehouse.staging import Staging
 from warehouse.tables import tables
@@ -333,19 +333,9 @@ def has_impersonal_key(key: Iterable[str]) -> bool:
 
 def record(settings: Settings, outcome: Reconciliation) -> None:
     """Write the outcome to `ops.reconciliation`."""
-    columns = list(tables()["ops.reconciliation"].columns)
-    values = {one.name: getattr(outcome, one.name) for one in fields(outcome)}
-    with writing(settings) as connection:
-        with transaction(connection):
-            connection.execute(
-                f"INSERT INTO lake.ops.reconciliation ({', '.join(columns)}) "
-                f"VALUES ({', '.join('?' * len(columns))})",
-                [values[name] for name in columns],
-            )
-            connection.execute(
-                "CALL lake.set_commit_message('muara', ?)",
-                [f"reconciled {outcome.source}.{outcome.stream}"],
-            )
+    write_row(
+        settings, "ops.reconciliation", outcome, f"reconciled {outcome.source}.{outcome.stream}"
+    )
 
 
 def newest(connection: duckdb.DuckDBPyConnection) -> list[Reconciliation]:
