@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RESIDENTS ?= 356629
 SEED ?= 1
+JOBS ?= 2
 unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## what can be made
@@ -55,7 +56,7 @@ servers: $(VENV)/dev.done $(VENV)/s3.done
 	@sh tests/install-servers.sh
 
 test: servers  ## everything, with real servers and the whole city once
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist worksteal
 
 soak: servers  ## what is too long for `make test`
 	$(BIN)/python -m pytest -m soak

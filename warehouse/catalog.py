@@ -24,6 +24,8 @@ SCHEMAS = ("landing", "quarantine", "ref", "core", "mart", "ops")
 EXTENSIONS = ("httpfs", "sqlite_scanner", "ducklake", "icu")
 BUSY_MILLISECONDS = 60_000
 ROW_GROUP = 30_720
+Columns = dict[str, list[tuple[str, str]]]
+"""Table → its columns and their types, in order."""
 
 
 def lake_folder(settings: Settings) -> Path:
@@ -187,8 +189,9 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
     """
     with writing(settings) as connection:
         _bound_writers(connection)
-        if differences := disagreements(connection, sources):
-            lacking = lacking_columns(connection, sources)
+        present = _present(connection)
+        if differences := _disagreements(present, sources):
+            lacking = _lacking_columns(present, sources)
             missing = [name for name, fault in differences.items() if fault == "missing"]
             wrong = {
                 name: fault
@@ -246,20 +249,15 @@ def disagreements(
 
     Landing tables may hold more columns than their definition names, in any order.
     """
-    present = _present(connection)
-    scratch = duckdb.connect()
-    faults = {}
-    for name, statement in _statements(sources).items():
+    return _disagreements(_present(connection), sources)
+
+
+def _disagreements(present: Columns, sources: dict[str, Source]) -> dict[str, str]:
+    declared, faults = _declared(sources), {}
+    for name, wanted in declared.items():
         if name not in present:
             faults[name] = "missing"
             continue
-        scratch.execute(f"CREATE SCHEMA IF NOT EXISTS {name.split('.')[0]}")
-        scratch.execute(statement.replace(f" lake.{name}", f" {name}"))
-        wanted = scratch.execute(
-            "SELECT column_name, data_type FROM duckdb_columns() "
-            "WHERE schema_name || '.' || table_name = ? ORDER BY column_index",
-            [name],
-        ).fetchall()
         had, want = dict(present[name]), dict(wanted)
         if name.startswith("landing."):
             had = {column: kind for column, kind in had.items() if column in want}
@@ -271,11 +269,8 @@ def disagreements(
     return faults
 
 
-def lacking_columns(
-    connection: duckdb.DuckDBPyConnection, sources: dict[str, Source]
-) -> dict[str, list[str]]:
+def _lacking_columns(present: Columns, sources: dict[str, Source]) -> dict[str, list[str]]:
     """Landing table → declared columns that it does not have yet, where nothing else is wrong."""
-    present = _present(connection)
     lacking = {}
     for source in sources.values():
         for stream in source.streams:
@@ -288,9 +283,18 @@ def lacking_columns(
     return {name: columns for name, columns in lacking.items() if columns}
 
 
-def _present(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, str]]]:
-    """Table → its columns and their types, in order."""
-    present: dict[str, list[tuple[str, str]]] = {}
+def _declared(sources: dict[str, Source]) -> Columns:
+    with duckdb.connect() as scratch:
+        scratch.execute("ATTACH ':memory:' AS lake")
+        for schema in SCHEMAS:
+            scratch.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
+        for statement in _statements(sources).values():
+            scratch.execute(statement)
+        return _present(scratch)
+
+
+def _present(connection: duckdb.DuckDBPyConnection) -> Columns:
+    present: Columns = {}
     for schema, table, column, kind in connection.execute(
         "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() "
         "WHERE database_name = 'lake' ORDER BY column_index"

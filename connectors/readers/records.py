@@ -146,6 +146,8 @@ def _opened(row: Record, inner: dict[str, list[str]], number: int, prefix: str =
 
 def _object(pairs: list[tuple[str, Any]]) -> Record:
     found = dict(pairs)
+    if not all(map(str.isascii, found)):
+        found = {_escaped(name): value for name, value in found.items()}
     if len(found) != len(pairs):
         raise Unreadable("an object names a key twice")
     return found

@@ -1,5 +1,7 @@
 """A city of 5,000 and its first night, made once and copied for every test that changes it."""
 
+import fcntl
+import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +15,8 @@ from common import log
 from common.definition import load_sources
 from common.settings import Settings
 from pipeline import night
+from pipeline.replay import replay_due
+from pipeline.sync import prepare, sync
 
 
 class Town:
@@ -33,6 +37,15 @@ class Town:
         with self.resolver() as resolve:
             return night.run(self.settings, self.sources, resolve)
 
+    def sync(self, *names: str) -> None:
+        """These sources only: no publishing, no delivery."""
+        prepare(self.settings, self.sources)
+        with self.resolver() as resolve:
+            for source in map(self.sources.__getitem__, names):
+                for stream in source.streams:
+                    sync(self.settings, source, stream, resolve)
+                assert replay_due(self.settings, source)[1] == []
+
     def tomorrow(self) -> None:
         city.tomorrow(self.home / "city")
         self.settings.today = city.today(self.home / "city")
@@ -45,17 +58,31 @@ class Town:
 @pytest.fixture(scope="session")
 def small_city(tmp_path_factory) -> Town:
     """5,000 residents, nothing loaded yet. Do not change it: copy it."""
-    home = tmp_path_factory.mktemp("small") / "var"
-    city.build(home / "city", 5000, 1)
+    with once(tmp_path_factory, "small") as (home, is_new):
+        if is_new:
+            city.build(home / "city", 5000, 1)
     return Town(home)
 
 
 @pytest.fixture(scope="session")
 def first_night(small_city, tmp_path_factory) -> Town:
     """The small city after an undisturbed first night. Do not change it: copy it."""
-    town = small_city.copy(tmp_path_factory.mktemp("first") / "var")
-    assert town.night() == []
-    return town
+    with once(tmp_path_factory, "first") as (home, is_new):
+        if is_new:
+            assert small_city.copy(home).night() == []
+    return Town(home)
+
+
+@contextmanager
+def once(tmp_path_factory, name: str) -> Iterator[tuple[Path, bool]]:
+    """A home of this name, made by the first of the processes that share the tests."""
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = root / f"{name}.made"
+        yield root / name / "var", not made.exists()
+        made.touch()
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mysql"])

@@ -1,10 +1,8 @@
 """Parsers of files under mutation: whatever the bytes, rows or one clear error, in bounded time.
 
-Mutations start from the small files in `corpus`. A short run is part of `make fast`; `make soak`
-mutates an hour per parser (or `MUARA_SOAK_SECONDS`).
+Mutations start from the small files in `corpus`.
 """
 
-import os
 import random
 import shutil
 import time
@@ -16,6 +14,7 @@ from common.errors import SourceMalformed
 from connectors.readers.files import original
 from connectors.readers.files.formats import dbf
 from tests.drops import source_of
+from tests.mutants import for_an_hour, mutate
 
 CORPUS = Path(__file__).parent / "corpus"
 FIELDS = {"no": [1, 2], "nama": [3, 12], "nik": [13, 28]}
@@ -36,31 +35,7 @@ PARSERS = {
     ),
 }
 DBF_COLUMNS = ("NO", "NAMA", "LAHIR", "HIDUP", "BERAT", "CATATAN", "UANG", "WAKTU", "BESAR")
-AWKWARD = (
-    b"\0", b"\xff", b'"', b";", b"\n", b"\r", b"{", b"[", b"\x1a", b"\xff\xff\xff\xff", b"-1",
-    b"\xef\xbb\xbf", b"\\ud800", b"PK\x05\x06", b"\x7f\xff\xff\xff", b"9" * 40,
-)  # fmt: skip
 FAST_MUTANTS, SECONDS_AT_MOST = 150, 20
-
-
-def mutate(chance: random.Random, content: bytes) -> bytes:
-    """A few changes: bytes flipped, cut out, doubled, or replaced by what is awkward."""
-    made = bytearray(content)
-    for _ in range(chance.randint(1, 6)):
-        at = chance.randrange(len(made) + 1)
-        length = min(len(made) - at, int(chance.expovariate(0.1)))
-        match chance.randrange(5):
-            case 0 if at < len(made):
-                made[at] = chance.randrange(256)
-            case 1:
-                del made[at : at + length]
-            case 2:
-                made[at:at] = made[at : at + length] * chance.randint(1, 5)
-            case 3:
-                made[at : at + len(awkward)] = (awkward := chance.choice(AWKWARD))
-            case _:
-                made[at:at] = chance.choice(AWKWARD)
-    return bytes(made)
 
 
 def parsed(parser: str, seed: str, chance: random.Random, folder: Path) -> str:
@@ -95,16 +70,6 @@ def parsed(parser: str, seed: str, chance: random.Random, folder: Path) -> str:
     return "refused" if refused else "read"
 
 
-def mutants(parser: str, folder: Path, goes_on) -> set[str]:
-    chance, number, seen = random.Random(parser), 0, set()
-    seeds = PARSERS[parser][0]
-    while goes_on(number):
-        seed = random.Random(f"{parser}{number}")
-        seen.add(parsed(parser, chance.choice(seeds), seed, folder))
-        number += 1
-    return seen
-
-
 @pytest.mark.parametrize("parser", PARSERS)
 def test_the_corpus_is_read(parser, tmp_path, monkeypatch):
     monkeypatch.setitem(globals(), "mutate", lambda chance, content: content)
@@ -114,12 +79,16 @@ def test_the_corpus_is_read(parser, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("parser", PARSERS)
 def test_a_mutant_is_read_or_refused(parser, tmp_path):
-    seen = mutants(parser, tmp_path, lambda number: number < FAST_MUTANTS)
+    seen = {mutant(parser, random.Random(f"{parser}{n}"), tmp_path) for n in range(FAST_MUTANTS)}
     assert "refused" in seen
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("parser", PARSERS)
 def test_an_hour_of_mutants(parser, tmp_path):
-    end = time.monotonic() + float(os.environ.get("MUARA_SOAK_SECONDS", "3600"))
-    mutants(parser, tmp_path, lambda _: time.monotonic() < end)
+    for chance in for_an_hour(parser):
+        mutant(parser, chance, tmp_path)
+
+
+def mutant(parser: str, chance: random.Random, folder: Path) -> str:
+    return parsed(parser, chance.choice(PARSERS[parser][0]), chance, folder)

@@ -1,13 +1,16 @@
 """JSON of any kind becomes rows of text: kept exactly, or refused with a reason."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.readers.records import Unreadable, canonical, flattened, parse, to_arrow
+from tests.mutants import for_an_hour, mutate
 
+CORPUS = Path(__file__).parent / "corpus"
 calmly = settings(deadline=None)
 
 ANY = st.recursive(
@@ -40,6 +43,13 @@ def test_every_value_comes_back_from_its_text(rows):
                 assert json.loads(text) == value
 
 
+def test_a_name_with_a_lone_surrogate_is_its_escape():
+    (row,) = parse(b'[{"a\\ud800": 1}]')
+    assert list(row) == ["a\\ud800"]
+    with pytest.raises(Unreadable, match="twice"):
+        parse(b'{"a\\ud800": 1, "a\\\\ud800": 2}')
+
+
 @calmly
 @given(ANY)
 def test_a_reordering_is_no_change(value):
@@ -64,10 +74,10 @@ def test_a_spoilt_answer_is_rows_or_refused(rows, data):
 
 
 @pytest.mark.soak
-@settings(max_examples=200_000, deadline=None)
-@given(ROWS, st.data())
-def test_a_spoilt_answer_is_rows_or_refused_for_long(rows, data):
-    refused_or_rows(spoilt(rows, data))
+def test_an_hour_of_mutants():
+    seeds = [path.read_bytes() for path in sorted(CORPUS.glob("*.json*"))]
+    for chance in for_an_hour("records"):
+        refused_or_rows(mutate(chance, chance.choice(seeds)))
 
 
 def spoilt(rows, data):

@@ -195,6 +195,14 @@ def test_a_hostile_archive(drops, folder, members, limits, match):
     refused(drops(pattern="*.zip", archive=limits), match)
 
 
+def test_a_member_without_a_name(drops, folder):
+    zipped(folder / "a.zip", {"a.csv": GOOD})
+    zipped(folder / "b.zip", {"Z.csv": GOOD})
+    content = (folder / "b.zip").read_bytes()
+    (folder / "b.zip").write_bytes(content.replace(b"Z.csv", b"\0.csv"))
+    refused(drops(pattern="*.zip", archive={}), "member 1 has no name")
+
+
 def test_an_encrypted_and_a_half_archive(drops, folder):
     zipped(folder / "a.zip", {"a.csv": GOOD})
     content = bytearray((folder / "a.zip").read_bytes())

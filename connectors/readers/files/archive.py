@@ -25,8 +25,7 @@ def members(
     with _readable(where), path.open("rb") as file:
         _check_directory(access, where, file.read, file.seek, path.stat().st_size)
         with zipfile.ZipFile(file) as archive:
-            known = {one.filename: one for one in archive.infolist() if not one.is_dir()}
-            _check(access, where, archive)
+            known = {one.filename: one for one in _checked(access, where, archive)}
             meant = [name for name in sorted(known) if _matches(name, access.members)]
             files = [name for name in meant if not name.lower().endswith(companions or ("\0",))]
             if not files:
@@ -74,13 +73,16 @@ def _check_directory(access: Archive, where: str, read, seek, size: int) -> None
     seek(0)
 
 
-def _check(access: Archive, where: str, archive: zipfile.ZipFile) -> None:
-    found = [one for one in archive.infolist() if not one.is_dir()]
+def _checked(access: Archive, where: str, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The members that are files, if all of them may be unpacked."""
+    found = [one for one in archive.infolist() if not one.filename.endswith("/")]
     if len(found) > access.max_members:
         raise _too_many(access, where)
     if len({one.filename for one in found}) < len(found):
         raise _refused(where, "two of its members have one name", "ask the sender to pack it anew")
     for number, one in enumerate(found, 1):
+        if not one.filename:
+            raise _refused(where, f"member {number} has no name", "ask the sender to pack it anew")
         if not Entry(one.filename, 0, "").is_plain:
             raise _refused(
                 where, f"the path of member {number} leads out of it", "ask the sender who made it"
@@ -93,6 +95,7 @@ def _check(access: Archive, where: str, archive: zipfile.ZipFile) -> None:
             raise _refused(
                 where, f"member {number} is itself an archive", "ask the sender for the files"
             )
+    return found
 
 
 def _unpack(
