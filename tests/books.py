@@ -77,14 +77,20 @@ def write(path: Path, layout: str, people: list[dict], **options) -> Path:
 
 
 def converted(path: Path, kind: str) -> Path:
-    """The same workbook as LibreOffice saves it: `xls` is BIFF8."""
-    filters = {"xls": "xls:MS Excel 97", "xlsx": "xlsx:Calc MS Excel 2007 XML"}
+    """The same table as LibreOffice saves it: `xls` is BIFF8, `csv` and `dbf` are in cp1252, a long
+    text goes into `.dbt` beside."""
+    filters = {
+        "xls": "xls:MS Excel 97",
+        "xlsx": "xlsx:Calc MS Excel 2007 XML",
+        "csv": "csv:Text - txt - csv (StarCalc):59,34,1",
+        "dbf": "dbf:dBase:1",
+    }
     with tempfile.TemporaryDirectory(prefix="mu-office-") as profile:
         subprocess.run(
             ["soffice", f"-env:UserInstallation=file://{profile}/user", "--headless",
              "--convert-to", filters[kind], "--outdir", f"{profile}/out", str(path)],
             check=True, capture_output=True, timeout=180,
         )  # fmt: skip
-        target = path.with_suffix(f".{kind}")
-        shutil.move(f"{profile}/out/{path.stem}.{kind}", target)
-    return target
+        for made in Path(profile, "out").iterdir():
+            shutil.move(made, path.with_name(made.name))
+    return path.with_suffix(f".{kind}")

@@ -4,7 +4,7 @@
 # Does nothing when all is there. Needs root when something is missing.
 set -eu
 
-PACKAGES="postgresql mariadb-server openssh-server dovecot-imapd dovecot-lmtpd swaks chromium openssl libreoffice-calc-nogui"
+PACKAGES="postgresql mariadb-server openssh-server dovecot-imapd dovecot-lmtpd swaks chromium openssl libreoffice-calc-nogui libreoffice-base-drivers"
 
 missing=""
 for package in $PACKAGES; do
