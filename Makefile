@@ -59,7 +59,7 @@ test: servers  ## everything, with real servers and the whole city once
 	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist worksteal
 
 soak: servers  ## what is too long for `make test`
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak -rP --show-capture=stdout
 
 fast: $(VENV)/dev.done  ## unit, spec and property tests only
 	$(BIN)/python -m pytest tests/unit tests/spec tests/property

@@ -33,7 +33,7 @@ def mutate(chance: random.Random, content: bytes, awkward: tuple[bytes, ...] = A
 
 def for_an_hour(name: str) -> Iterator[random.Random]:
     """A chance for each mutant of `name`, the same ones in every run, until an hour is over
-    (`MUARA_SOAK_SECONDS`: another time); how many there were is printed (`pytest -rP`)."""
+    (`MUARA_SOAK_SECONDS`: another time); how many there were is printed."""
     ends, number = time.monotonic() + float(os.environ.get("MUARA_SOAK_SECONDS", "3600")), 0
     while time.monotonic() < ends:
         yield random.Random(f"{name}{number}")
