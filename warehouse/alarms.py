@@ -6,7 +6,7 @@ from datetime import date, datetime
 
 import duckdb
 
-from warehouse.catalog import transaction
+from warehouse.catalog import insert, transaction
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,7 @@ def store(connection: duckdb.DuckDBPyConnection, changed: Sequence[Alarm]) -> No
         connection.executemany(
             "DELETE FROM lake.ops.alarm WHERE alarm_id = ?", [[one.alarm_id] for one in changed]
         )
-        connection.executemany(
-            f"INSERT INTO lake.ops.alarm VALUES ({', '.join('?' * len(fields(Alarm)))})",
-            [astuple(one) for one in changed],
-        )
+        insert(connection, "ops.alarm", [astuple(one) for one in changed])
 
 
 def next_alarm_id(connection: duckdb.DuckDBPyConnection) -> int:

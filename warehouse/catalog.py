@@ -8,7 +8,7 @@ largest values): it is readable by its owner only and never inlines rows.
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,8 @@ SCHEMAS = ("landing", "quarantine", "ref", "core", "mart", "ops")
 EXTENSIONS = ("httpfs", "sqlite_scanner", "ducklake", "icu")
 BUSY_MILLISECONDS = 60_000
 ROW_GROUP = 30_720
+SMALL_FILE, SMALL_FILES = 4 << 20, 30
+"""Bytes of a file that is small, and how many of them a table may have."""
 Columns = dict[str, list[tuple[str, str]]]
 """Table → its columns and their types, in order."""
 
@@ -304,7 +306,8 @@ def _present(connection: duckdb.DuckDBPyConnection) -> Columns:
 
 
 def changed_since(connection: duckdb.DuckDBPyConnection, snapshot: int) -> set[str]:
-    """Names of the tables that a later snapshot wrote to; all, when `snapshot` has expired."""
+    """Names of the tables that a later snapshot changed; all, when `snapshot` has expired. Merged
+    files hold what they held."""
     names = dict(
         connection.execute(
             "SELECT CAST(table_id AS VARCHAR), schema_name || '.' || table_name "
@@ -319,23 +322,64 @@ def changed_since(connection: duckdb.DuckDBPyConnection, snapshot: int) -> set[s
     ).fetchall()[0]
     if oldest > snapshot:
         return set(names.values())
-    touched = {str(one) for change in changes or [] for ids in change.values() for one in ids}
+    touched = {
+        str(one)
+        for change in changes or []
+        for kind, ids in change.items()
+        if kind != "merge_adjacent"
+        for one in ids
+    }
     return {names.get(one, one) for one in touched}
+
+
+def insert(
+    connection: duckdb.DuckDBPyConnection, name: str, rows: Sequence[Sequence[object]]
+) -> None:
+    """Insert rows into table `name` of the lake by one statement, for each makes a file."""
+    if rows:
+        marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+        connection.execute(
+            f"INSERT INTO lake.{name} VALUES {marks}", [value for row in rows for value in row]
+        )
 
 
 def tidy(settings: Settings) -> int:
     """Forget snapshots older than `snapshots_kept_days` and delete files that no snapshot knows,
-    also those a killed writer left. History stays: it is in the tables. Returns files deleted."""
+    also those a killed writer left; then merge the small files that batches left, which go next
+    time, for somebody may be reading them. History stays: it is in the tables. Returns files
+    deleted."""
     with writing(settings) as connection:
         connection.execute(
             "CALL ducklake_expire_snapshots('lake', older_than => now() - to_days(?))",
             [settings.snapshots_kept_days],
         )
         deleted = 0
-        for procedure in ("ducklake_cleanup_old_files", "ducklake_delete_orphaned_files"):
-            rows = connection.execute(f"CALL {procedure}('lake', cleanup_all => true)")
-            deleted += len(rows.fetchall())
+        for call in (
+            "ducklake_cleanup_old_files('lake', older_than => now() - INTERVAL 1 HOUR)",
+            "ducklake_delete_orphaned_files('lake', cleanup_all => true)",
+        ):
+            deleted += len(connection.execute(f"CALL {call}").fetchall())
+        _merge_small_files(connection)
         return deleted
+
+
+def _merge_small_files(connection: duckdb.DuckDBPyConnection) -> None:
+    crowded = connection.execute(
+        """
+        SELECT schema_name, table_name
+        FROM __ducklake_metadata_lake.ducklake_data_file AS file
+        JOIN __ducklake_metadata_lake.ducklake_table AS of USING (table_id)
+        JOIN __ducklake_metadata_lake.ducklake_schema AS home USING (schema_id)
+        WHERE file.end_snapshot IS NULL AND of.end_snapshot IS NULL AND file_size_bytes < ?
+        GROUP BY ALL HAVING count(*) > ?
+        """,
+        [SMALL_FILE, SMALL_FILES],
+    ).fetchall()
+    for schema, table in crowded:
+        connection.execute(
+            "CALL ducklake_merge_adjacent_files('lake', ?, schema => ?, max_file_size => ?)",
+            [table, schema, SMALL_FILE],
+        )
 
 
 def replace_if_changed(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> bool:

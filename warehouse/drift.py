@@ -11,7 +11,7 @@ import duckdb
 
 from common.settings import Settings
 from common.shape import Drift, Shape
-from warehouse.catalog import transaction, writing
+from warehouse.catalog import insert, transaction, writing
 
 
 class Batch(Protocol):
@@ -84,15 +84,12 @@ def write(connection: duckdb.DuckDBPyConnection, batch: Batch, report: Report) -
     here = [batch.source, batch.stream]
     if report.shape is not None:
         _write_shape(connection, batch, report.shape)
-    if report.first_seen:
-        connection.executemany(
-            f"INSERT INTO lake.ops.drift VALUES ({', '.join('?' * 14)})",
-            [
-                [*here, batch.batch_id, batch.night, one.kind, one.column, one.likely, one.was,
-                 one.now, one.rows, list(downstream), default, "open", batch.definition_hash]
-                for one, downstream, default in report.first_seen
-            ],
-        )  # fmt: skip
+    drifts = [
+        [*here, batch.batch_id, batch.night, one.kind, one.column, one.likely, one.was,
+         one.now, one.rows, list(downstream), default, "open", batch.definition_hash]
+        for one, downstream, default in report.first_seen
+    ]  # fmt: skip
+    insert(connection, "ops.drift", drifts)
     for seen in report.over:
         connection.execute(
             "UPDATE lake.ops.drift SET state = 'gone' WHERE source = ? AND stream = ? "
@@ -121,7 +118,7 @@ def _write_shape(connection: duckdb.DuckDBPyConnection, batch: Batch, shape: Sha
         known, first, changed = before.get(name, (kind, now, now))
         rows.append([batch.source, batch.stream, place, name, kind, first,
                      changed if known == kind else now])  # fmt: skip
-    connection.executemany("INSERT INTO lake.ops.source_column VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+    insert(connection, "ops.source_column", rows)
 
 
 def accept(settings: Settings, *, source: str | None = None, up_to: int | None = None) -> int:

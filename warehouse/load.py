@@ -19,7 +19,7 @@ from common.log import stage as mark
 from common.settings import Settings
 from warehouse import drift, finding, fingerprint, judgement, quarantine, submission
 from warehouse.account import has_loaded
-from warehouse.catalog import transaction, writer_lock, writing
+from warehouse.catalog import insert, transaction, writer_lock, writing
 from warehouse.judgement import Judgement
 from warehouse.merge import Conform, Typed, apply_batch
 from warehouse.staging import SUPERSEDED, Staging
@@ -562,10 +562,7 @@ def _write_sheets(
               for number, rows in f.other_sheets.items()),
         ]
     ]  # fmt: skip
-    if sheets:
-        connection.executemany(
-            f"INSERT INTO lake.ops.sheet VALUES ({', '.join('?' * len(sheets[0]))})", sheets
-        )
+    insert(connection, "ops.sheet", sheets)
 
 
 def _write_sums(connection: duckdb.DuckDBPyConnection, account: Account, reach: Reach) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 import duckdb
 
 from common.settings import Settings
-from warehouse.catalog import transaction, writing
+from warehouse.catalog import insert, transaction, writing
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,4 @@ def store(settings: Settings, changed: Sequence[Outgoing]) -> None:
             "DELETE FROM lake.ops.outbox WHERE agency = ? AND report_id = ?",
             [[one.agency, one.report_id] for one in changed],
         )
-        connection.executemany(
-            f"INSERT INTO lake.ops.outbox VALUES ({', '.join('?' * len(fields(Outgoing)))})",
-            [astuple(one) for one in changed],
-        )
+        insert(connection, "ops.outbox", [astuple(one) for one in changed])
