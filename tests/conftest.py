@@ -13,6 +13,9 @@ import pytest
 
 from tests import servers
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors
+    os.environ.setdefault("MUARA_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[servers.Server]:

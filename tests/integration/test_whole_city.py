@@ -27,8 +27,8 @@ def home(tmp_path_factory):
 def muara(home, *words):
     done = subprocess.run(
         [sys.executable, "-m", "muara", *words],
-        cwd=ROOT, env={**os.environ, "MUARA_HOME": str(home)}, capture_output=True, text=True,
-        check=False,
+        cwd=ROOT, env={**os.environ, "MUARA_HOME": str(home), "MUARA_THREADS": "2"},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
