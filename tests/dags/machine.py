@@ -122,7 +122,7 @@ class Machine:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             **options,
         )
 
