@@ -64,9 +64,10 @@ def test_the_same_night_again_changes_nothing(first_night, tmp_path):
             assert one.counts["inserted"] + one.counts["updated"] + one.counts["deleted"] == 0
 
 
-def test_three_days_of_change(first_night, tmp_path):
+@pytest.mark.parametrize("days", [2, pytest.param(7, marks=pytest.mark.soak)])
+def test_days_of_change(days, first_night, tmp_path):
     town = first_night.copy(tmp_path / "var")
-    for _ in range(3):
+    for _ in range(days):
         with reading(town.settings) as connection:
             before = last_batch(connection)
         town.tomorrow()

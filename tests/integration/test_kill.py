@@ -1,4 +1,5 @@
-"""kill -9 of the whole process group at twenty instants: the re-run gives the same tables.
+"""kill -9 of the whole process group at seven instants (`make soak`: twenty), one in each stage at
+least: the re-run gives the same tables.
 
 A stage mark is printed before the process dies at it, so each test of an instant knows where it
 was. `written` lies between the Parquet write and the catalog's commit.
@@ -8,6 +9,8 @@ import random
 import subprocess
 import sys
 
+import pytest
+
 from common.settings import ROOT
 from pipeline.sync import prepare
 from tests.same import content_hashes
@@ -16,7 +19,6 @@ from warehouse.catalog import attach, open_duckdb, reading
 SOURCES = ("cctv", "brojol", "civil_registry")
 STAGES = ("pulling", "pulled", "staged", "validated", "written", "balanced", "committed")
 STREAMS = 7
-KILLS = 20
 
 
 def run(town, fatal):
@@ -29,18 +31,19 @@ def run(town, fatal):
     return done.returncode, done.stdout.split()
 
 
-def instants():
+def instants(kills):
     """One kill in each stage at least, the others at random; in the order of the night."""
     chance = random.Random(20261123)
     marks = range(1, STREAMS * len(STAGES) + 1)
     chosen = {chance.randrange(STREAMS) * len(STAGES) + place + 1 for place in range(len(STAGES))}
-    while len(chosen) < KILLS:
+    while len(chosen) < kills:
         chosen.add(chance.choice(marks))
     return sorted(chosen)
 
 
+@pytest.mark.parametrize("kills", [len(STAGES), pytest.param(20, marks=pytest.mark.soak)])
 def test_a_reader_right_after_each_kill_sees_whole_streams_and_the_rerun_converges(
-    small_city, tmp_path
+    kills, small_city, tmp_path
 ):
     undisturbed = small_city.copy(tmp_path / "undisturbed" / "var")
     assert run(undisturbed, 0)[0] == 0
@@ -50,7 +53,7 @@ def test_a_reader_right_after_each_kill_sees_whole_streams_and_the_rerun_converg
     key = (undisturbed.home / "secrets" / "pseudonym.key").read_text()
     (town.home / "secrets" / "pseudonym.key").write_text(key)
     died_at, left_behind = [], 0
-    for fatal in instants():
+    for fatal in instants(kills):
         code, marks = run(town, fatal)
         assert code == -9
         died_at.append(marks[-1])
