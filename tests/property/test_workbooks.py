@@ -1,13 +1,14 @@
 """Whatever is done to a small workbook, it is read or refused, and a refusal tells no value."""
 
-import faulthandler
 import io
+import multiprocessing
 import os
 import random
 import resource
 import zipfile
 from collections import Counter
 from collections.abc import Iterable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from tests.mutants import for_an_hour
 
 CORPUS = Path(__file__).parent / "corpus"
 CANARY = "ZYXKANARI"
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__])
 TASK = Task(
     format=FORMAT,
     columns=tuple(name for name in STREAM.columns if name not in ("kelurahan", "rw_buku")),
@@ -95,32 +98,35 @@ def outcomes(folder: Path, chances: Iterable[random.Random]) -> Counter:
 def apart(path: Path) -> str:
     """How reading ends in a process with the limits of the real one: a refusal, `read` when every
     person was counted, or `died` by the signal (6: it asked for more memory than it may have)."""
-    here, there = os.pipe()
-    child = os.fork()
-    if not child:
-        resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
-        resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        faulthandler.disable()
-        finding = Finding()
-        try:
-            people = sum(batch.num_rows for batch in people_of(path, TASK, finding))
-            told = "read" if people == sum(one.people for one in finding.sheets) else "miscounted"
-        except Refusal as refusal:
-            told = str(refusal)
-        except MemoryError:
-            told = "needs more memory"
-        except BaseException as error:
-            told = f"crashed: {type(error).__name__}: {error}"
-            if type(error).__name__ == "PanicException":  # of Rust: the process ends, and is asked
-                told = "cannot be read as a workbook"
-        os.write(there, told.encode()[:4000])
-        os._exit(0)
-    os.close(there)
-    with os.fdopen(here) as answer:
-        told = answer.read()
-    _, status = os.waitpid(child, 0)
-    return f"died: {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else told
+    here, there = FORKS.Pipe(duplex=False)
+    child = FORKS.Process(target=read_within_limits, args=(path, there))
+    child.start()
+    there.close()
+    try:
+        told = here.recv()
+    except EOFError:
+        told = "nothing"
+    child.join()
+    return f"died: {-child.exitcode}" if child.exitcode else told
+
+
+def read_within_limits(path: Path, there: Connection) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+    resource.setrlimit(resource.RLIMIT_CPU, (60, 60))
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    finding = Finding()
+    try:
+        people = sum(batch.num_rows for batch in people_of(path, TASK, finding))
+        told = "read" if people == sum(one.people for one in finding.sheets) else "miscounted"
+    except Refusal as refusal:
+        told = str(refusal)
+    except MemoryError:
+        told = "needs more memory"
+    except BaseException as error:
+        told = f"crashed: {type(error).__name__}: {error}"
+        if type(error).__name__ == "PanicException":  # of Rust: the process ends, and is asked
+            told = "cannot be read as a workbook"
+    there.send(told[:4000])
 
 
 @pytest.mark.parametrize("seed", range(5))
