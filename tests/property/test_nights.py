@@ -20,7 +20,7 @@ row = st.builds(
 nights = st.lists(st.lists(row, max_size=8), min_size=2, max_size=4)
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(nights)
 def test_random_nights_keep_the_law(nights):
     with tempfile.TemporaryDirectory() as folder:
