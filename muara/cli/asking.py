@@ -132,7 +132,8 @@ def sql(
             raise DefinitionError(
                 str(error).splitlines()[0],
                 where="query",
-                next_step="correct the query; the lake is read-only.",
+                next_step="correct the query: tables are named like lake.core.person, and the lake "
+                "is read-only.",
             ) from None
 
     def show() -> None:
