@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     )
     reconcile_schedule: str = Field("0 6 * * 0", description="cron: when sources are compared")
 
+    impact_assessment: str = Field(
+        "", description="reference of the impact assessment without which no people are linked"
+    )
+    linkage_memory_limit: str = Field("3GB", description="DuckDB's memory for linking people")
+
     @classmethod
     def settings_customise_sources(
         cls,

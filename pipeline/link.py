@@ -1,0 +1,144 @@
+"""Who is who tonight: all mentions of people compared, grouped into persons, given permanent ids.
+
+The model is trained once and kept with its version in the lake; it changes only when somebody asks
+for it. One run is one transaction: a run that fails leaves the persons of the run before.
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import ibis
+import ibis.expr.types as ir
+
+from common import clock
+from common.errors import DefinitionError, WarehouseFault
+from common.log import log
+from common.settings import Settings
+from transforms.identity import model as models
+from transforms.identity.mentions import mentions
+from transforms.identity.partition import candidates, partition
+from warehouse import persons
+from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+
+VERSION_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Linked:
+    """One run. `pairs`: compared; `events`: what happened to ids → how many."""
+
+    model: str
+    trained: bool
+    mentions: int
+    pairs: int
+    persons: int
+    linked: int
+    events: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def link(settings: Settings, *, retrain: bool = False) -> Linked:
+    """Link all mentions of people that core holds.
+
+    Raises DefinitionError without the reference of an impact assessment, which matching groups of
+    personal data needs (UU 27/2022 Ps 34(2)), and WarehouseFault where there is nothing to link.
+    """
+    if not settings.impact_assessment:
+        raise DefinitionError(
+            "matching people needs an impact assessment (UU 27/2022, art. 34)",
+            where="setting impact_assessment",
+            next_step="write the assessment's reference into muara.toml: "
+            'impact_assessment = "PDP/3/2026", or MUARA_IMPACT_ASSESSMENT.',
+        )
+    began = time.monotonic()
+    connection = open_duckdb(settings)
+    try:
+        connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}'")
+        attach(connection, settings)
+        connection.execute("USE memory.main")
+        _gather(connection, settings)
+        version, definition = _model(connection, settings, retrain)
+        models.compare(connection, definition)
+        candidates(connection)
+        partition(connection)
+        with writer_lock(settings), transaction(connection):
+            if trained := version is None:
+                version = _keep(connection, settings, definition)
+            persons.assign(connection)
+            events = persons.record(connection, clock.today(settings), version)
+        count, pairs, people, linked = connection.execute(
+            """
+            SELECT (SELECT count(*) FROM mention), (SELECT count(*) FROM edge),
+                (SELECT count(DISTINCT cluster) FROM member),
+                (SELECT count(*) FROM reason WHERE how = 'model')
+            """
+        ).fetchall()[0]
+    finally:
+        connection.close()
+    done = Linked(
+        version, trained, count, pairs, people, linked, events, round(time.monotonic() - began, 1)
+    )
+    log.info("linked", mentions=count, persons=people, model=version, events=events)
+    return done
+
+
+def _gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    backend = ibis.duckdb.from_connection(connection)
+
+    def table(name: str) -> ir.Table:
+        schema, short = name.split(".")
+        return backend.table(short, database=("lake", schema))
+
+    query = ibis.to_sql(mentions(table, clock.today(settings)), dialect="duckdb")
+    connection.execute(f"CREATE TABLE mention AS {query}")
+    if not connection.execute("SELECT count(*) FROM mention").fetchall()[0][0]:
+        raise WarehouseFault(
+            "core speaks of nobody yet", next_step="run a night first: `muara night`."
+        )
+
+
+def _model(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, retrain: bool
+) -> tuple[str | None, dict[str, Any]]:
+    """The newest model's version and settings, its terms in table `term`; a new one, which has no
+    version yet, where there is none or it is asked for."""
+    kept = connection.execute(
+        "SELECT model_version, settings FROM lake.ops.identity_model "
+        "ORDER BY trained_night DESC, rowid DESC LIMIT 1"
+    ).fetchall()
+    if retrain or not kept:
+        return None, models.train(connection)
+    version, text = kept[0]
+    connection.execute(
+        "CREATE TABLE term AS SELECT column_name, term, share FROM lake.ops.identity_term "
+        "WHERE model_version = ?",
+        [version],
+    )
+    return version, json.loads(text)
+
+
+def _keep(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, definition: dict[str, Any]
+) -> str:
+    text = json.dumps(definition, sort_keys=True)
+    terms = connection.execute(
+        "SELECT md5(string_agg(concat_ws('|', column_name, term, share), ';' ORDER BY ALL)) FROM term"
+    ).fetchall()[0][0]
+    version = hashlib.sha256(f"{text}{terms}".encode()).hexdigest()[:VERSION_LENGTH]
+    known = connection.execute(
+        "SELECT count(*) FROM lake.ops.identity_model WHERE model_version = ?", [version]
+    ).fetchall()[0][0]
+    if not known:
+        connection.execute(
+            """
+            INSERT INTO lake.ops.identity_model
+            SELECT ?, ?, count(*) FILTER (role = 'resident'), count(*), ?, ? FROM mention
+            """,
+            [version, clock.today(settings), settings.impact_assessment, text],
+        )
+        connection.execute("INSERT INTO lake.ops.identity_term SELECT ?, * FROM term", [version])
+    return version

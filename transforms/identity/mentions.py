@@ -1,0 +1,239 @@
+"""Who is spoken of: every record of every source that names a person, in one shape to compare.
+
+`mentions(table, today)`: core tables → one row per person and record,
+- `mention_id` (text: record and role), `source_record_id`, `role` (resident, book, child, mother,
+  father, reporter),
+- what identifies: `nik`, `name`, `words`, `sound`, `birth_date`, `day` (day and month in either
+  order), `sex`, `town`, `household_number`, `phone`,
+- who belongs to the person: `mother_nik`, `mother_sound`, `father_nik`, `father_sound`,
+  `partner_nik`, `birth_time` (of a child).
+Everything is standardised (`transforms/standardise`) and NULL where it says nothing.
+"""
+
+from collections.abc import Callable
+from datetime import date
+
+import ibis
+import ibis.expr.types as ir
+
+from transforms.standardise import birth_dates, names, nik, places, senders
+
+TableByName = Callable[[str], ir.Table]
+
+COLUMNS = {
+    "source_record_id": "uuid",
+    "role": "string",
+    "nik": "string",
+    "name": "string",
+    "birth_date": "date",
+    "sex": "string",
+    "town": "string",
+    "household_number": "string",
+    "mother_nik": "string",
+    "mother_name": "string",
+    "father_nik": "string",
+    "father_name": "string",
+    "partner_nik": "string",
+    "birth_time": "string",
+    "phone": "string",
+}
+REGISTRY = "resident"
+HEAD_AND_SPOUSE = ("1", "2", "3")
+
+
+def mentions(table: TableByName, today: date) -> ir.Table:
+    """All mentions as core holds them tonight."""
+    spoken = ibis.union(
+        _residents(table), _books(table), *_reported(table), *_certified(table), *_notices(table),
+        _reporters(table),
+    )  # fmt: skip
+    return _standardised(spoken, today)
+
+
+def _now(table: ir.Table) -> ir.Table:
+    return table.filter(table.valid_to.isnull())
+
+
+def _joined(table: TableByName, name: str) -> ir.Table:
+    """A core table and its narrow one of direct identifiers, as they hold now."""
+    rows, who = _now(table(f"core.{name}")), _now(table(f"core.{name}_identity"))
+    own = [one for one in who.columns if one not in rows.columns]
+    return rows.inner_join(who.select("source_record_id", *own), "source_record_id")
+
+
+def _mention(rows: ir.Table, role: str, **said: ir.Value) -> ir.Table:
+    """Rows in the shape of COLUMNS; what is not said is NULL."""
+    values = {"source_record_id": rows.source_record_id, "role": ibis.literal(role), **said}
+    return rows.select(
+        **{
+            name: values[name].cast(kind) if name in values else ibis.null(kind)
+            for name, kind in COLUMNS.items()
+        }
+    )
+
+
+def _residents(table: TableByName) -> ir.Table:
+    person = _joined(table, "person")
+    couple = person.filter(person.family_role_code.isin(HEAD_AND_SPOUSE))
+    other = couple.select(
+        "household_number", other_sex="sex", other_nik="nik", other_record="source_record_id"
+    )
+    partners = couple.inner_join(other, "household_number").filter(
+        lambda pair: pair.sex != pair.other_sex
+    )
+    partner = partners.group_by("source_record_id").agg(partner_nik=partners.other_nik.min())
+    person = person.left_join(partner, "source_record_id")
+    return _mention(
+        person,
+        REGISTRY,
+        nik=person.nik,
+        name=person.person_name,
+        birth_date=person.birth_date,
+        sex=person.sex,
+        town=person.birth_place,
+        household_number=person.household_number,
+        mother_nik=person.mother_nik,
+        mother_name=person.mother_name,
+        father_nik=person.father_nik,
+        father_name=person.father_name,
+        partner_nik=person.partner_nik,
+    )
+
+
+def _books(table: TableByName) -> ir.Table:
+    book = _joined(table, "book_resident")
+    return _mention(
+        book,
+        "book",
+        nik=book.nik,
+        name=book.person_name,
+        birth_date=book.birth_date,
+        sex=book.sex,
+        town=book.birth_place,
+        household_number=book.household_number,
+        mother_nik=book.mother_nik,
+        mother_name=book.mother_name,
+        father_nik=book.father_nik,
+        father_name=book.father_name,
+    )
+
+
+def _reported(table: TableByName) -> list[ir.Table]:
+    birth = _joined(table, "birth_report")
+    by_parent = birth.reporter_kind == "parent"
+    phone = {
+        side: (by_parent & (birth.reporter_nik == birth[f"{side}_nik"])).ifelse(
+            birth.reporter_phone, ibis.null("string")
+        )
+        for side in ("mother", "father")
+    }
+    return [
+        _mention(
+            birth,
+            "child",
+            name=birth.child_name,
+            birth_date=birth.birth_date,
+            sex=birth.sex,
+            town=birth.birth_town,
+            mother_nik=birth.mother_nik,
+            mother_name=birth.mother_name,
+            father_nik=birth.father_nik,
+            father_name=birth.father_name,
+            birth_time=birth.birth_time,
+        ),
+        _mention(
+            birth,
+            "mother",
+            nik=birth.mother_nik,
+            name=birth.mother_name,
+            birth_date=birth.mother_birth_date,
+            sex=ibis.literal("female"),
+            partner_nik=birth.father_nik,
+            phone=phone["mother"],
+        ),
+        _mention(
+            birth,
+            "father",
+            nik=birth.father_nik,
+            name=birth.father_name,
+            birth_date=birth.father_birth_date,
+            sex=ibis.literal("male"),
+            partner_nik=birth.mother_nik,
+            phone=phone["father"],
+        ),
+    ]
+
+
+def _certified(table: TableByName) -> list[ir.Table]:
+    certificate = _joined(table, "birth_certificate")
+    return [
+        _mention(
+            certificate,
+            "child",
+            nik=certificate.child_nik,
+            name=certificate.child_name,
+            birth_date=certificate.birth_date,
+            sex=certificate.sex,
+            mother_nik=certificate.mother_nik,
+        ),
+        _mention(
+            certificate, "mother", nik=certificate.mother_nik, sex=ibis.literal("female")
+        ),
+    ]  # fmt: skip
+
+
+def _notices(table: TableByName) -> list[ir.Table]:
+    notice = _joined(table, "birth_notice")
+    return [
+        _mention(
+            notice,
+            "child",
+            birth_date=notice.birth_date,
+            sex=notice.sex,
+            mother_nik=notice.mother_nik,
+            mother_name=notice.mother_name,
+            father_name=notice.father_name,
+            birth_time=notice.birth_time,
+        ),
+        _mention(
+            notice,
+            "mother",
+            nik=notice.mother_nik,
+            name=notice.mother_name,
+            sex=ibis.literal("female"),
+        ),
+        _mention(
+            notice,
+            "father",
+            name=notice.father_name,
+            sex=ibis.literal("male"),
+            partner_nik=notice.mother_nik,
+        ),
+    ]
+
+
+def _reporters(table: TableByName) -> ir.Table:
+    report = _now(table("core.report_identity")).filter(lambda row: row.reporter_name.notnull())
+    return _mention(report, "reporter", name=report.reporter_name, phone=report.sender_phone)
+
+
+def _standardised(spoken: ir.Table, today: date) -> ir.Table:
+    numbers = {
+        name: nik.whole(spoken[name]) for name in ("nik", "mother_nik", "father_nik", "partner_nik")
+    }
+    name = names.standard(spoken.name)
+    born = birth_dates.believable(spoken.birth_date, ibis.literal(today))
+    return spoken.mutate(
+        mention_id=spoken.role + ":" + spoken.source_record_id.cast("string"),
+        **numbers,
+        name=name,
+        sound=names.sound(name),
+        birth_date=born,
+        day=birth_dates.day(born),
+        words=name.split(" "),
+        town=places.town(spoken.town),
+        household_number=nik.digits(spoken.household_number),
+        mother_sound=names.sound(names.standard(spoken.mother_name)),
+        father_sound=names.sound(names.standard(spoken.father_name)),
+        phone=senders.phone(spoken.phone),
+    ).drop("mother_name", "father_name")
