@@ -1,11 +1,12 @@
-"""The analysts' copy and what the rules found, when every source has settled, and at 04:00 in any
-case.
+"""Who is who, the analysts' copy and what the rules found, when every source has settled, and at
+04:00 in any case.
 
 The run at 04:00 is the one that counts when a source failed; on a good night it repeats the
 publication with whatever the half-hourly sources brought since.
 """
 
 from airflow.sdk import DAG, AssetAll, AssetOrTimeSchedule, task
+from airflow.sdk.exceptions import AirflowSkipException
 
 from common.definition import load_sources
 from common.settings import Settings
@@ -27,7 +28,19 @@ with DAG(
     default_args={"owner": "muara"},
 ):
 
-    @task(outlets=[assets.PUBLISHED], multiple_outputs=False)
+    @task(multiple_outputs=False)
+    def link() -> dict[str, int]:
+        """Who is who. Returns what happened to persons' ids, by event."""
+        settings = Settings()
+        if not settings.impact_assessment:
+            raise AirflowSkipException("no impact_assessment in the settings: nobody is linked")
+        from pipeline.link import link
+
+        with as_airflow_failures():
+            return link(settings).events
+
+    # Without tonight's links, what core holds is still published.
+    @task(outlets=[assets.PUBLISHED], multiple_outputs=False, trigger_rule="all_done")
     def publish() -> dict[str, int]:
         """Returns rows per table."""
         from pipeline.leave import publish
@@ -48,5 +61,5 @@ with DAG(
         broken = [one.severity for some in found.values() for one in some if one.rows_broken]
         return {severity: broken.count(severity) for severity in ("critical", "warning", "info")}
 
-    publish()
+    link() >> publish()
     judge()

@@ -161,7 +161,7 @@ def load_core_rules(settings: Settings) -> dict[str, list[Rule]]:
     """
     path = settings.expectations / "core.yml"
     declared = _read(path, CoreRules).tables if path.exists() else {}
-    core = {name: table for name, table in tables().items() if table.schema_name == "core"}
+    core = {name: table for name, table in tables().items() if table.is_of_landing}
     if strangers := sorted(set(declared) - set(core)):
         raise DefinitionError(
             f"rules for unknown table(s): {', '.join(strangers)}",

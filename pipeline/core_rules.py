@@ -57,7 +57,7 @@ def _give_context(connection: duckdb.DuckDBPyConnection, today: date) -> None:
     """`night` and, for every core table, `current_<table>`: the versions that hold."""
     connection.execute(f"CREATE TABLE night AS SELECT DATE '{today}' AS today")
     for table in tables().values():
-        if table.schema_name == "core":
+        if table.is_of_landing:
             connection.execute(
                 f"CREATE VIEW current_{table.short_name} AS "
                 f"FROM lake.{table.name} WHERE valid_to IS NULL"

@@ -18,7 +18,7 @@ from common import clock
 from common.errors import DefinitionError, WarehouseFault
 from common.log import log
 from common.settings import Settings
-from transforms.identity import model as models
+from transforms.identity import matching, training
 from transforms.identity.mentions import mentions
 from transforms.identity.partition import candidates, partition
 from warehouse import persons
@@ -62,7 +62,7 @@ def link(settings: Settings, *, retrain: bool = False) -> Linked:
         connection.execute("USE memory.main")
         _gather(connection, settings)
         version, definition = _model(connection, settings, retrain)
-        models.compare(connection, definition)
+        matching.compare(connection, definition)
         candidates(connection)
         partition(connection)
         with writer_lock(settings), transaction(connection):
@@ -111,7 +111,7 @@ def _model(
         "ORDER BY trained_night DESC, rowid DESC LIMIT 1"
     ).fetchall()
     if retrain or not kept:
-        return None, models.train(connection)
+        return None, training.train(connection)
     version, text = kept[0]
     connection.execute(
         "CREATE TABLE term AS SELECT column_name, term, share FROM lake.ops.identity_term "
@@ -126,7 +126,8 @@ def _keep(
 ) -> str:
     text = json.dumps(definition, sort_keys=True)
     terms = connection.execute(
-        "SELECT md5(string_agg(concat_ws('|', column_name, term, share), ';' ORDER BY ALL)) FROM term"
+        "SELECT md5(string_agg(concat_ws('|', column_name, term, share), ';' "
+        "ORDER BY column_name, term)) FROM term"
     ).fetchall()[0][0]
     version = hashlib.sha256(f"{text}{terms}".encode()).hexdigest()[:VERSION_LENGTH]
     known = connection.execute(

@@ -51,8 +51,12 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
             except MuaraError as error:
                 failures.append(error)
         failures += replay_due(settings, source)[1]
-    leaving = (leave.publish, leave.deliver, leave.return_rejections)
-    for step in (judge_core, write_data_docs, *leaving):
+    steps = [judge_core, write_data_docs, leave.publish, leave.deliver, leave.return_rejections]
+    if settings.impact_assessment:
+        from pipeline.link import link
+
+        steps.insert(0, link)
+    for step in steps:
         try:
             step(settings)
         except MuaraError as error:

@@ -7,7 +7,10 @@ new. Ids are random; what happened to each is in `core.person_history`, and the 
 with the nights they held, in `core.person_mention`.
 """
 
+from dataclasses import dataclass
 from datetime import date
+from typing import Any
+from uuid import UUID
 
 import duckdb
 
@@ -16,20 +19,22 @@ def assign(connection: duckdb.DuckDBPyConnection) -> None:
     """Table `assigned` (cluster, person_id, event, other_person_id) from table `member`
     (mention_id, cluster) and the links that hold in the lake.
 
-    Largest overlap first, equal ones in the order of id and cluster: nothing depends on the order
-    of rows. A mention that no person holds now counts for the one that held it last, so that who
-    returns is who was there.
+    Largest overlap first, then the older id, then in the order of id and cluster: nothing depends
+    on the order of rows. What a person once held counts after what it holds now, so that who
+    returns, or is parted again, is who was there.
     """
     connection.execute(
         """
         CREATE OR REPLACE TEMP TABLE held AS
-        SELECT role || ':' || source_record_id AS mention_id, person_id, valid_to IS NULL AS now
-        FROM lake.core.person_mention
-        QUALIFY row_number() OVER (PARTITION BY source_record_id, role
-            ORDER BY coalesce(valid_to, DATE '9999-12-31') DESC, valid_from DESC) = 1;
+        SELECT role || ':' || source_record_id AS mention_id, person_id,
+            bool_or(valid_to IS NULL) AS now
+        FROM lake.core.person_mention GROUP BY ALL;
         CREATE OR REPLACE TEMP TABLE overlap AS
-        SELECT cluster, person_id, count(*) FILTER (now) AS now, count(*) AS ever
-        FROM member JOIN held USING (mention_id) GROUP BY ALL;
+        SELECT cluster, person_id, count(*) FILTER (now) AS now, count(*) AS ever, since
+        FROM member JOIN held USING (mention_id) JOIN (
+            SELECT person_id, min(night) AS since FROM lake.core.person_history GROUP BY ALL)
+            USING (person_id)
+        GROUP BY ALL;
         CREATE OR REPLACE TEMP TABLE rest AS FROM overlap;
         CREATE OR REPLACE TEMP TABLE assigned (
             cluster VARCHAR, person_id UUID, event VARCHAR, other_person_id UUID)
@@ -41,7 +46,7 @@ def assign(connection: duckdb.DuckDBPyConnection) -> None:
             CREATE OR REPLACE TEMP TABLE chosen AS
             SELECT cluster, person_id FROM rest
             QUALIFY row_number() OVER (
-                    PARTITION BY cluster ORDER BY now DESC, ever DESC, person_id) = 1
+                    PARTITION BY cluster ORDER BY now DESC, ever DESC, since, person_id) = 1
                 AND row_number() OVER (
                     PARTITION BY person_id ORDER BY now DESC, ever DESC, cluster) = 1
             """
@@ -59,7 +64,7 @@ def assign(connection: duckdb.DuckDBPyConnection) -> None:
         """
         INSERT INTO assigned
         SELECT cluster, uuid(), if(any_value(person_id) IS NULL, 'created', 'split_from'),
-            arg_max(person_id, (now, ever, person_id::VARCHAR))
+            arg_min(person_id, (-now, -ever, since, person_id))
         FROM (SELECT DISTINCT cluster FROM member ANTI JOIN assigned USING (cluster))
         LEFT JOIN overlap USING (cluster) GROUP BY cluster
         """
@@ -70,7 +75,7 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
     """Write what `assigned` says into the lake, in the caller's transaction. Returns events →
     how many; nothing is written where nothing changed."""
     connection.execute(
-        f"""
+        """
         CREATE OR REPLACE TEMP TABLE linked AS
         SELECT source_record_id, role, person_id, how, probability
         FROM member JOIN mention USING (mention_id) JOIN assigned USING (cluster)
@@ -86,10 +91,10 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
         SELECT person_id, event, other_person_id FROM assigned WHERE event IS NOT NULL
         UNION ALL
         SELECT person_id, if(other IS NULL, 'ended', 'merged_into'), other FROM (
-            SELECT held.person_id, arg_max(assigned.person_id,
-                (now, cluster)) FILTER (assigned.person_id IS NOT NULL) AS other
+            SELECT held.person_id, arg_max(assigned.person_id, (now, cluster)) AS other
             FROM (SELECT DISTINCT person_id FROM closing ANTI JOIN linked USING (person_id)) AS held
-            LEFT JOIN overlap USING (person_id) LEFT JOIN assigned USING (cluster)
+            LEFT JOIN (FROM overlap WHERE now > 0) USING (person_id)
+            LEFT JOIN assigned USING (cluster)
             GROUP BY held.person_id)
         UNION ALL
         SELECT DISTINCT person_id, 'returned', NULL::UUID FROM linked
@@ -97,8 +102,9 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
         SEMI JOIN (SELECT person_id FROM assigned WHERE event IS NULL) USING (person_id)
         """
     )
-    connection.execute(
-        f"""
+    if _any(connection, "closing"):
+        connection.execute(
+            f"""
         DELETE FROM lake.core.person_mention AS held USING closing
         WHERE held.valid_to IS NULL AND held.valid_from = DATE '{night}'
             AND held.source_record_id = closing.source_record_id AND held.role = closing.role;
@@ -106,7 +112,7 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
         WHERE held.valid_to IS NULL
             AND held.source_record_id = closing.source_record_id AND held.role = closing.role;
         """
-    ) if _any(connection, "closing") else None
+        )
     if _any(connection, "opening"):
         connection.execute(
             f"""
@@ -128,3 +134,62 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
 
 def _any(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
     return bool(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
+
+
+@dataclass(frozen=True)
+class Person:
+    """What an id stands for: `person_id` is the one that holds its mentions now, after merges."""
+
+    asked: UUID
+    person_id: UUID
+    mentions: list[dict[str, Any]]
+    history: list[dict[str, Any]]
+
+
+def find(
+    connection: duckdb.DuckDBPyConnection, person_id: UUID, as_of: date | None = None
+) -> Person | None:
+    """Whom an id stands for on a night (now when none is given); None where it was never given.
+
+    An id without mentions of its own is followed into the person it was merged into.
+    """
+    night = as_of or date.max
+    asked, seen = person_id, set()
+    while person_id not in seen:
+        seen.add(person_id)
+        mentions = _rows(
+            connection,
+            """
+            SELECT source_record_id, role, how, probability, model_version, valid_from
+            FROM lake.core.person_mention
+            WHERE person_id = ? AND valid_from <= ? AND (valid_to IS NULL OR valid_to > ?)
+            ORDER BY role, source_record_id
+            """,
+            [person_id, night, night],
+        )
+        merged = connection.execute(
+            """
+            SELECT other_person_id FROM lake.core.person_history
+            WHERE person_id = ? AND event = 'merged_into' AND night <= ?
+            ORDER BY night DESC LIMIT 1
+            """,
+            [person_id, night],
+        ).fetchall()
+        if mentions or not merged:
+            break
+        person_id = merged[0][0]
+    history = _rows(
+        connection,
+        """
+        SELECT night, event, person_id, other_person_id FROM lake.core.person_history
+        WHERE night <= ? AND (person_id IN (SELECT unnest(?)) OR other_person_id IN
+            (SELECT unnest(?)))
+        ORDER BY night, event, person_id
+        """,
+        [night, list(seen), list(seen)],
+    )
+    return Person(asked, person_id, mentions, history) if history else None
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> list[dict]:
+    return connection.execute(query, values).to_arrow_table().to_pylist()

@@ -27,7 +27,7 @@ def differences(
         attach(connection, settings, read_only=True)
         connection.execute("ATTACH ':memory:' AS rebuilt")
         connection.execute("CREATE SCHEMA rebuilt.core")
-        core = [table for table in tables().values() if table.schema_name == "core"]
+        core = [table for table in tables().values() if table.is_of_landing]
         for table in core:
             connection.execute(table.ddl("rebuilt"))
         for batch_id, night, source_name, stream_name in connection.execute(

@@ -1,14 +1,77 @@
 """One person's records."""
 
+from datetime import date
 from typing import Annotated
+from uuid import UUID
 
 import typer
+from rich.table import Table
 
 from common import clock
 from common.definition import load_sources
+from common.errors import DefinitionError
 from muara.cli.shared import Json, answer, console, read_settings
 
+SHOWN = 50
 person_app = typer.Typer(no_args_is_help=True, help="One person's records.")
+
+
+@person_app.command("show")
+def person_show(
+    person: Annotated[str, typer.Argument(help="person_id, also one that was merged or split")],
+    as_of: Annotated[str | None, typer.Option(help="a night, YYYY-MM-DD")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which records speak of a person, and what happened to the id. No names: those are in core.
+
+    Example: muara person show 6f1c… --as-of 2026-11-20
+    """
+    from warehouse.catalog import reading
+    from warehouse.persons import find
+
+    with reading(read_settings()) as connection:
+        found = find(connection, _id(person), _night(as_of))
+    if found is None:
+        raise DefinitionError(
+            "no person has or had this id",
+            where=person,
+            next_step="ids are in lake.core.person_mention; `muara link` gives them.",
+        )
+
+    def show() -> None:
+        if found.person_id != found.asked:
+            console.print(f"now {found.person_id}")
+        table = Table("role", "source record", "how", "since")
+        for one in found.mentions[:SHOWN]:
+            table.add_row(
+                one["role"], str(one["source_record_id"]), one["how"], str(one["valid_from"])
+            )
+        console.print(table)
+        for one in found.history:
+            other = f" {one['other_person_id']}" if one["other_person_id"] else ""
+            console.print(
+                f"{one['night']} {one['person_id']} {one['event'].replace('_', ' ')}{other}"
+            )
+
+    answer(as_json, vars(found), show)
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise DefinitionError(
+            "a person_id is a UUID of 36 characters", where=text, next_step="copy it whole."
+        ) from None
+
+
+def _night(text: str | None) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise DefinitionError(
+            "a night is a date like 2026-11-20", where="--as-of", next_step="write it so."
+        ) from None
 
 
 @person_app.command("erase")

@@ -14,6 +14,7 @@ import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
 from transforms.conform import in_city
+from transforms.standardise.senders import email, phone
 from warehouse.merge import Gathered
 
 STATES = {
@@ -30,7 +31,6 @@ TYPES = {
 }
 PARTS_WITHIN_HOURS = 24  # a phone counts its messages to 255 and begins again (assumed)
 NEIGHBOURS = 50  # so many records of a sender before and after are compared with one
-COUNTRY_CODE = "62"
 HOURS_BEFORE_UTC = 7  # Western Indonesian Time, all year
 
 TableByName = Callable[[str], ir.Table]
@@ -171,19 +171,6 @@ def _unverified(channel: str, at: ir.TimestampValue) -> dict[str, ir.Value]:
 
 def _nothing(*names: str) -> dict[str, ir.Value]:
     return dict.fromkeys(names, ibis.null("string"))
-
-
-def phone(text: ir.StringValue) -> ir.StringValue:
-    """Digits with the country's code; NULL for what is no subscriber (a name, a short number)."""
-    digits = text.re_replace("[^0-9]", "").re_replace("^(00|0)", "")
-    whole = digits.startswith(COUNTRY_CODE).ifelse(digits, COUNTRY_CODE + digits)
-    return whole.re_search("^[0-9]{9,15}$").ifelse(whole, ibis.null("string"))
-
-
-def email(text: ir.StringValue) -> ir.StringValue:
-    """In lower case; NULL for what is no address."""
-    address = text.strip().lower()
-    return address.re_search("^[^@ ]+@[^@ ]+$").ifelse(address, ibis.null("string"))
 
 
 def _now(table: ir.Table) -> ir.Table:

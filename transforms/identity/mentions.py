@@ -43,11 +43,15 @@ HEAD_AND_SPOUSE = ("1", "2", "3")
 
 def mentions(table: TableByName, today: date) -> ir.Table:
     """All mentions as core holds them tonight."""
-    spoken = ibis.union(
+    return _standardised(as_written(table), today)
+
+
+def as_written(table: TableByName) -> ir.Table:
+    """The same before anything is standardised, in the shape of COLUMNS."""
+    return ibis.union(
         _residents(table), _books(table), *_reported(table), *_certified(table), *_notices(table),
         _reporters(table),
     )  # fmt: skip
-    return _standardised(spoken, today)
 
 
 def _now(table: ir.Table) -> ir.Table:

@@ -1,9 +1,9 @@
 """From scored pairs to persons: who is one, under constraints.
 
-`mention` (mention_id, source_record_id, role) and `edge` (mention_id_l, mention_id_r, weight in bits,
-probability) are tables of the connection. The results are `member` (mention_id, cluster), where the
-smallest mention_id of a cluster names it, and `reason` (mention_id, how, probability). Both are
-functions of the two tables, whatever the order of their rows.
+`mention` (mention_id, source_record_id, role) and `edge` (mention_id_l, mention_id_r, weight in
+bits, probability) are tables of the connection. The results are `member` (mention_id, cluster),
+where the smallest mention_id of a cluster names it, and `reason` (mention_id, how, probability).
+Both are functions of the two tables, whatever the order of their rows.
 
 Constraints: one cluster has at most one resident of the registry, and of the people of one record
 (mother, father, child) at most one.

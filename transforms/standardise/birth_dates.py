@@ -33,6 +33,6 @@ def of_this_century(born: ir.DateValue, today: ir.DateValue) -> ir.DateValue:
 
 
 def day(born: ir.DateValue) -> ir.StringValue:
-    """The date as text with the smaller of day and month first: a date and its `swapped` are one."""
+    """The date as text, the smaller of day and month first: a date and its `swapped` are one."""
     first, second = (pick(born.day(), born.month()) for pick in (ibis.least, ibis.greatest))
     return ibis.literal(".").join([part.cast("string") for part in (born.year(), first, second)])

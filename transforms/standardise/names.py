@@ -1,4 +1,4 @@
-"""Names as they are written in Indonesia, brought to one spelling; the written one is kept elsewhere.
+"""Names as they are written in Indonesia, in one spelling; the written one is kept elsewhere.
 
 One rule per function, each from text to text; `standard` applies them in order, and `sound` goes on
 to a spelling that is no name any more but is shared by most ways of writing one. There is no first
@@ -49,7 +49,7 @@ def folded(text: ir.StringValue) -> ir.StringValue:
 
 
 def without_mother(text: ir.StringValue) -> ir.StringValue:
-    """NULL for a newborn without a name, who is written by the mother's: `BAYI NY. SITI`, `BY. X`."""
+    """NULL for a newborn without a name, written by the mother's: `BAYI NY. SITI`, `BY. X`."""
     return text.re_search(r"^(BAYI|BY)([. ]|$)").ifelse(ibis.null("string"), text)
 
 
@@ -94,8 +94,8 @@ def letters(text: ir.StringValue) -> ir.StringValue:
 
 
 def with_known_words(text: ir.StringValue) -> ir.StringValue:
-    """One spelling of the words that are written in many ways or shortened: Muhammad and Ahmad, Siti
-    before another word, and Abdul, which is parted from the name that it belongs to."""
+    """One spelling of the words that are written in many ways or shortened: Muhammad and Ahmad,
+    Siti before another word, and Abdul, which is parted from the name that it belongs to."""
     return (
         text.re_replace(rf"^({MUHAMMAD}) (.)", r"MUHAMMAD \3")
         .re_replace(r"( |^)M[OU](H|CH|KH)?[AO]M+[AE][DT]( |$)", r"\1MUHAMMAD\3")
@@ -155,4 +155,3 @@ def sound(name: ir.StringValue) -> ir.StringValue:
     heard = reduce(lambda text, pair: text.replace(*pair), EXCHANGED.items(), heard)
     heard = heard.re_replace("H( |$)", r"\1").re_replace("H([^AIU])", r"\1").replace(" ", "")
     return reduce(lambda text, one: text.replace(one * 2, one), LETTERS, heard).nullif("")
-

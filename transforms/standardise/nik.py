@@ -23,7 +23,7 @@ def digits(text: ir.StringValue) -> ir.StringValue:
 
 
 def is_placeholder(nik: ir.StringValue) -> ir.BooleanValue:
-    """One digit sixteen times, or the digits in their order: shared by people who have no number."""
+    """One digit sixteen times, or the digits in order: shared by people who have no number."""
     return (nik == nik.substr(0, 1).repeat(16)) | nik.isin(RUNNING)
 
 

@@ -11,8 +11,8 @@ STREET = "JALAN|JLN|JL|GANG|GG|KAMPUNG|KP|BLOK|BLK|PERUMAHAN|PERUM|KOMPLEK|KOMP|
 
 
 def town(text: ir.StringValue) -> ir.StringValue:
-    """A place without the kind of place (`KAB. CIREBON`, `CIREBON, KOTA`) and without blanks, for it
-    is written apart and together (`LEMAH WUNGKUK`); NULL where nothing is left. Kota and Kabupaten
+    """A place without its kind (`KAB. CIREBON`, `CIREBON, KOTA`) and without blanks, for it is
+    written apart and together (`LEMAH WUNGKUK`); NULL where nothing is left. Kota and Kabupaten
     Cirebon become one here: people write the town they mean."""
     plain = folded(text).re_replace("[^A-Z]+", " ")
     bare = plain.re_replace(rf"( |^)({KINDS})( |$)", " ").re_replace(" +", "")

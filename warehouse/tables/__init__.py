@@ -62,6 +62,11 @@ class Table(Strict):
         return self.name.split(".")[1]
 
     @property
+    def is_of_landing(self) -> bool:
+        """A core table that is a function of landing; the others hold what we gave: persons."""
+        return self.schema_name == "core" and self.history
+
+    @property
     def own_columns(self) -> list[str]:
         """The columns a transform fills (without those of the history)."""
         return list(self.columns)

@@ -1,0 +1,129 @@
+"""Persons found in a city of 5,000, over all its sources, against its truth."""
+
+import pytest
+
+from common.errors import DefinitionError
+from pipeline.link import link
+from tests.who import SAID_MORE, of_persons
+from warehouse.catalog import reading
+
+
+@pytest.fixture(scope="module")
+def linked(first_night, tmp_path_factory):
+    town = first_night.copy(tmp_path_factory.mktemp("linked") / "var")
+    town.settings.impact_assessment = "PDP/1/2026"
+    return town, link(town.settings)
+
+
+def rows(town, query):
+    with reading(town.settings) as connection:
+        return connection.execute(query).fetchall()
+
+
+def links(town):
+    return rows(town, "FROM lake.core.person_mention ORDER BY ALL")
+
+
+def test_nobody_is_linked_without_an_impact_assessment(first_night, tmp_path):
+    town = first_night.copy(tmp_path / "var")
+    with pytest.raises(DefinitionError, match="impact assessment"):
+        link(town.settings)
+    assert links(town) == []
+
+
+def test_persons_are_those_of_the_truth(linked):
+    town, _ = linked
+    everyone = of_persons(town.settings, town.sources)
+    said_more = of_persons(town.settings, town.sources, SAID_MORE)
+    assert everyone.precision >= 0.999
+    assert said_more.precision >= 0.999
+    assert said_more.recall >= 0.98
+    assert said_more.true > 400
+
+
+def test_every_mention_has_one_person_and_every_resident_is_one(linked):
+    town, done = linked
+    assert rows(
+        town,
+        """
+        SELECT count(*), count(DISTINCT (source_record_id, role)),
+            count(*) FILTER (role = 'resident'),
+            count(DISTINCT if(role = 'resident', person_id, NULL))
+        FROM lake.core.person_mention
+        """,
+    ) == [(done.mentions, done.mentions, *[town_residents(town)] * 2)]
+
+
+def town_residents(town):
+    return rows(town, "SELECT count(*) FROM lake.core.person WHERE valid_to IS NULL")[0][0]
+
+
+def test_a_second_run_changes_nothing(linked):
+    town, first = linked
+    before, snapshot = links(town), rows(town, "FROM ducklake_current_snapshot('lake')")
+    again = link(town.settings)
+    assert again.events == {}
+    assert again.model == first.model
+    assert not again.trained
+    assert links(town) == before
+    assert rows(town, "FROM ducklake_current_snapshot('lake')") == snapshot
+
+
+def test_ids_are_random(linked, first_night, tmp_path):
+    town, _ = linked
+    other = first_night.copy(tmp_path / "var")
+    other.settings.impact_assessment = "PDP/1/2026"
+    link(other.settings)
+    ids = "SELECT person_id FROM lake.core.person_mention"
+    assert not set(rows(town, ids)) & set(rows(other, ids))
+    groups = (
+        "SELECT list(source_record_id ORDER BY source_record_id) AS records "
+        "FROM lake.core.person_mention GROUP BY person_id ORDER BY records"
+    )
+    assert rows(town, groups) == rows(other, groups)
+
+
+def test_no_name_that_few_bear_is_kept_in_the_model(linked):
+    town, _ = linked
+    assert rows(
+        town,
+        """
+        SELECT count(*) FROM lake.ops.identity_term JOIN (
+            SELECT upper(person_name) AS term, count(*) AS bearers FROM lake.core.person_identity
+            GROUP BY ALL) USING (term) WHERE column_name = 'name' AND bearers < 5 AND term NOT IN (
+                SELECT upper(person_name) FROM lake.core.person_identity
+                GROUP BY ALL HAVING count(*) >= 5)
+            AND share * (SELECT count(*) FROM lake.core.person) < 4.5
+        """,
+    ) == [(0,)]
+
+
+def test_ids_stay_as_days_pass(linked, tmp_path):
+    town = linked[0].copy(tmp_path / "var")
+    town.settings.impact_assessment = "PDP/1/2026"
+    before = dict(rows(town, PERSON_OF))
+    for _ in range(2):
+        town.tomorrow()
+        town.sync("civil_registry", "brojol", "report_inbox", "kelurahan")
+        link(town.settings)
+    now = dict(rows(town, PERSON_OF))
+    stayed = set(before) & set(now)
+    assert len(stayed) > 0.95 * len(before)
+    moved = {mention for mention in stayed if before[mention] != now[mention]}
+    told = {person for (person,) in rows(
+        town, "SELECT person_id FROM lake.core.person_history WHERE event <> 'created'"
+    )}  # fmt: skip
+    assert {before[mention] for mention in moved} | {now[mention] for mention in moved} <= told | {
+        person
+        for (person,) in rows(
+            town, "SELECT other_person_id FROM lake.core.person_history WHERE event <> 'created'"
+        )
+    }
+    found = of_persons(town.settings, town.sources, SAID_MORE)
+    assert found.precision >= 0.999
+    assert found.recall >= 0.98
+
+
+PERSON_OF = """
+    SELECT role || ':' || source_record_id, person_id FROM lake.core.person_mention
+    WHERE valid_to IS NULL"""

@@ -1,0 +1,108 @@
+"""Laws of grouping mentions: they hold for any links, in any order of rows."""
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from transforms.identity.partition import CERTAIN, candidates, partition
+
+MENTIONS = 9
+
+
+@pytest.fixture(scope="module")
+def connection():
+    with duckdb.connect(config={"threads": 1}) as connection:
+        yield connection
+
+
+@st.composite
+def worlds(draw):
+    """(mentions, edges): some residents, some others, some records that name two people."""
+    roles = draw(st.lists(st.sampled_from(["resident", "child", "mother"]), min_size=2,
+                          max_size=MENTIONS))  # fmt: skip
+    mentions = [
+        (f"{role}:{place}", f"record {place // 2 if role != 'resident' else f'r{place}'}", role)
+        for place, role in enumerate(roles)
+    ]
+    pairs = [
+        (a[0], b[0])
+        for place, a in enumerate(mentions)
+        for b in mentions[place + 1 :]
+        if not a[2] == b[2] == "resident"
+    ]
+    chosen = draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
+    weights = [draw(st.integers(-4, 40)) for _ in chosen]
+    edges = [
+        (*pair, float(weight), 2.0**weight / (1 + 2.0**weight))
+        for pair, weight in zip(chosen, weights, strict=True)
+    ]
+    return mentions, edges
+
+
+def grouped(connection, mentions, edges):
+    """The clusters, as a set of sets."""
+    connection.execute(
+        "CREATE OR REPLACE TABLE mention (mention_id VARCHAR, source_record_id VARCHAR, "
+        "role VARCHAR);"
+        "CREATE OR REPLACE TABLE edge (mention_id_l VARCHAR, mention_id_r VARCHAR, weight DOUBLE, "
+        "probability DOUBLE)"
+    )
+    connection.executemany("INSERT INTO mention VALUES (?, ?, ?)", mentions)
+    if edges:
+        connection.executemany("INSERT INTO edge VALUES (?, ?, ?, ?)", edges)
+    candidates(connection)
+    partition(connection)
+    found = connection.execute("SELECT list(mention_id) FROM member GROUP BY cluster").fetchall()
+    return {frozenset(members) for (members,) in found}
+
+
+@settings(deadline=None, max_examples=60)
+@given(worlds(), st.randoms(use_true_random=False))
+def test_laws_of_a_partition(connection, world, random):
+    mentions, edges = world
+    clusters = grouped(connection, mentions, edges)
+    record = {name: source for name, source, _ in mentions}
+    assert sorted(name for cluster in clusters for name in cluster) == sorted(record)
+    for cluster in clusters:
+        assert sum(name.startswith("resident") for name in cluster) <= 1
+        assert len({record[name] for name in cluster}) == len(cluster)
+        inside = [{a, b} for a, b, *_ in edges if {a, b} <= cluster]
+        reached, more = {min(cluster)}, True
+        while more:
+            grown = reached.union(*(pair for pair in inside if pair & reached))
+            reached, more = grown, grown != reached
+        assert reached == cluster
+
+    shuffled = random.sample(mentions, len(mentions)), random.sample(edges, len(edges))
+    assert grouped(connection, *shuffled) == clusters
+
+    stranger = [*mentions, ("resident:z", "record z", "resident"), ("child:z", "other z", "child")]
+    joined = [*edges, ("resident:z", "child:z", 30.0, 1.0)]
+    assert grouped(connection, stranger, joined) == clusters | {
+        frozenset({"resident:z", "child:z"})
+    }
+
+
+def test_a_link_is_certain_only_without_rivals(connection):
+    mentions = [("resident:a", "a", "resident"), ("resident:b", "b", "resident"),
+                ("child:c", "c", "child")]  # fmt: skip
+    sure = ("resident:a", "child:c", 12.0, 1.0)
+    together = {frozenset({"resident:a", "child:c"}), frozenset({"resident:b"})}
+    assert grouped(connection, mentions, [sure]) == together
+    close = ("resident:b", "child:c", 11.0, 1.0)
+    assert len(grouped(connection, mentions, [sure, close])) == 3
+    far = ("resident:b", "child:c", 2.0, 0.8)
+    assert grouped(connection, mentions, [sure, far]) == together
+    assert 2**12 / (1 + 2**12 + 2**2) > CERTAIN > 2**12 / (1 + 2**12 + 2**11)
+
+
+def test_of_two_residents_in_one_cluster_the_weaker_link_is_left_out(connection):
+    mentions = [("resident:a", "a", "resident"), ("resident:b", "b", "resident"),
+                ("child:c", "c", "child"), ("child:d", "d", "child")]  # fmt: skip
+    edges = [("resident:a", "child:c", 20.0, 1.0), ("child:c", "child:d", 9.0, 0.998),
+             ("resident:b", "child:d", 15.0, 1.0)]  # fmt: skip
+    assert grouped(connection, mentions, edges) == {
+        frozenset({"resident:a", "child:c"}),
+        frozenset({"resident:b", "child:d"}),
+    }

@@ -1,0 +1,155 @@
+"""The numbers of the model, counted in the mentions themselves; no truth is used.
+
+m, the share of one person's pairs on a level, is counted over pairs that something else proves to
+be one person (`Comparison.proven`: for names, the same number and day); u over random pairs. The
+`expected` shares are worth EXPECTED_PAIRS pairs: a level that the data hardly shows keeps the
+weight that a person set, and none is infinite. The prior is that of one resident among all: half of
+those who are spoken of are in the registry, and nobody is more likely than another.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+from splink import SettingsCreator
+
+from transforms.identity.mentions import REGISTRY
+from transforms.identity.model import BLOCKING, COMPARISONS, TERMS, Comparison
+
+EXPECTED_PAIRS = 50
+RANDOM_PAIRS = 1_000_000
+OTHER_NUMBERS = 16 * 9
+"""Numbers that differ from a NIK in one digit."""
+FEWEST_BEARERS = 5
+"""A term that fewer residents bear is not kept: it would name them."""
+
+
+def train(
+    connection: duckdb.DuckDBPyConnection, comparisons: Sequence[Comparison] = COMPARISONS
+) -> dict[str, Any]:
+    """The model as Splink's settings, every parameter counted in table `mention`; table `term`
+    (column_name, term, share) holds how frequent its terms are among residents, NULL being the
+    share of each term that is not kept."""
+    size, residents = connection.execute(
+        f"SELECT count(*), count(*) FILTER (role = '{REGISTRY}') FROM mention"
+    ).fetchall()[0]
+    _compare(
+        connection,
+        "proven_pair",
+        " UNION ".join(
+            f"""
+            SELECT l.rowid AS a, r.rowid AS b FROM mention l JOIN mention r USING ({columns})
+            WHERE l.rowid < r.rowid AND NOT (l.role = '{REGISTRY}' AND r.role = '{REGISTRY}')
+            """
+            for columns in ("nik", "sound, birth_date", "mother_nik, birth_date")
+        ),
+        comparisons,
+    )
+    times = -(-RANDOM_PAIRS // max(size, 1))
+    _compare(
+        connection,
+        "random_pair",
+        f"""
+        SELECT a, hash(a, time) % {size} AS b
+        FROM range({size}) AS one(a), range({times}) AS many(time) WHERE a <> b
+        """,
+        comparisons,
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE term (column_name VARCHAR, term VARCHAR, share DOUBLE)"
+    )
+    for column in TERMS:
+        connection.execute(
+            f"""
+            INSERT INTO term
+            WITH counted AS (
+                SELECT "{column}" AS term, count(*) AS bearers FROM mention
+                WHERE role = '{REGISTRY}' AND "{column}" IS NOT NULL GROUP BY ALL)
+            SELECT '{column}', term, bearers / sum(bearers) OVER () FROM counted
+            QUALIFY bearers >= {FEWEST_BEARERS}
+            UNION ALL
+            SELECT '{column}', NULL, avg(bearers) FILTER (bearers < {FEWEST_BEARERS}) / sum(bearers)
+            FROM counted
+            """
+        )
+    creator = SettingsCreator(
+        link_type="dedupe_only",
+        unique_id_column_name="mention_id",
+        comparisons=[_counted(connection, one) for one in comparisons],
+        blocking_rules_to_generate_predictions=list(BLOCKING),
+        probability_two_random_records_match=1 / max(residents, 2),
+        retain_matching_columns=False,
+    )
+    return creator.create_settings_dict("duckdb")
+
+
+def _compare(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    pairs: str,
+    comparisons: Sequence[Comparison],
+) -> None:
+    """Table `name`: per pair of rows of `mention` (a, b) the level of every comparison (0 the
+    first, NULL unknown) and whether its other evidence proves it."""
+    asked = ", ".join(map(_level_of, comparisons))
+    columns = sorted(set(re.findall(r"\b([a-z_]+)_l\b", asked)))
+    said = ", ".join(f"l.{one} AS {one}_l, r.{one} AS {one}_r" for one in columns)
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE {name} AS
+        SELECT {asked}
+        FROM (SELECT {said} FROM ({pairs})
+            JOIN mention l ON l.rowid = a JOIN mention r ON r.rowid = b)
+        """
+    )
+
+
+def _level_of(one: Comparison) -> str:
+    places = " ".join(
+        f"WHEN {level.when} THEN {place}" for place, level in enumerate(one.levels[:-1])
+    )
+    return f"""
+        CASE WHEN {one.unknown} THEN NULL {places} ELSE {len(one.levels) - 1} END AS {one.name},
+        {one.proven} AS {one.name}_proven"""
+
+
+def _counted(connection: duckdb.DuckDBPyConnection, one: Comparison) -> dict[str, Any]:
+    """A comparison as Splink wants it, with m and u."""
+    expected = [EXPECTED_PAIRS * level.expected for level in one.levels]
+    proven = _shares(connection, one, "proven_pair", f"{one.name}_proven", expected)
+    strangers = _shares(connection, one, "random_pair", "true", [0.5] * len(one.levels))
+    if one.name == "nik":
+        # Random pairs show no stranger with one's number: it takes a wrong digit (the rest of m)
+        # that makes it another resident's, and so many of the other numbers are (u of one digit).
+        strangers[0] = (1 - proven[0]) * strangers[1] / OTHER_NUMBERS
+    levels = [
+        {
+            "sql_condition": level.when if level.when == "ELSE" else f"({level.when})",
+            "label_for_charts": level.label,
+            "m_probability": m,
+            "u_probability": level.strangers or u,
+            **({"tf_adjustment_column": level.terms} if level.terms else {}),
+        }
+        for level, m, u in zip(one.levels, proven, strangers, strict=True)
+    ]
+    unknown = {"sql_condition": one.unknown, "label_for_charts": "unknown", "is_null_level": True}
+    return {"output_column_name": one.name, "comparison_levels": [unknown, *levels]}
+
+
+def _shares(
+    connection: duckdb.DuckDBPyConnection,
+    one: Comparison,
+    pairs: str,
+    where: str,
+    added: list[float],
+) -> list[float]:
+    """Share of the pairs on each level, `added` counted as pairs too."""
+    counted = dict(
+        connection.execute(
+            f"SELECT {one.name}, count(*) FROM {pairs} "
+            f"WHERE {one.name} IS NOT NULL AND {where} GROUP BY ALL"
+        ).fetchall()
+    )
+    total = sum(counted.values()) + sum(added)
+    return [(counted.get(place, 0) + more) / total for place, more in enumerate(added)]
