@@ -26,6 +26,8 @@ $(VENV)/dev.done: $(VENV)/run.done requirements/dev.txt
 
 setup: $(VENV)/run.done  ## install what running needs into .venv
 
+# The sample city has nobody to protect; a real one writes its own reference into muara.toml.
+night tomorrow: export MUARA_IMPACT_ASSESSMENT ?= sample city, invented people
 night: setup  ## a whole night through Airflow, on the sample city; again: the next night
 	@$(BIN)/muara city build --if-missing --residents $(RESIDENTS) --seed $(SEED)
 	@$(BIN)/muara night
@@ -74,6 +76,9 @@ bench-files: setup  ## files of every kind into Parquet beside other tools
 	$(BIN)/python -m benchmarks.files --json var/bench/files.json
 	$(BIN)/python -m benchmarks.workbooks --json var/bench/workbooks.json
 
+bench-identity: $(VENV)/dev.done  ## persons against the truth of a sample city of 20,000
+	$(BIN)/python -m benchmarks.identity
+
 bench-rules: setup  ## the registry's rules beside a hand-written aggregate and pandas
 	$(BIN)/python -m benchmarks.rules --json var/bench/rules.json
 
@@ -86,4 +91,4 @@ lock: $(VENV)/run.done  ## resolve requirements again
 clean:  ## forget the sample city and its warehouse
 	rm -rf var
 
-.PHONY: help setup night tomorrow up down check servers test soak fast bench bench-files bench-peers bench-rules lock clean
+.PHONY: help setup night tomorrow up down check servers test soak fast bench bench-files bench-identity bench-peers bench-rules lock clean

@@ -140,7 +140,8 @@ AS_WRITTEN = """
     CREATE OR REPLACE TABLE mention AS
     SELECT mention.* REPLACE (
         upper(written.name) AS name, upper(written.name) AS sound,
-        string_split(upper(written.name), ' ') AS words, if(length(written.nik) = 16, written.nik, NULL) AS nik,
+        string_split(upper(written.name), ' ') AS words,
+        if(length(written.nik) = 16, written.nik, NULL) AS nik,
         written.birth_date AS birth_date, written.birth_date::VARCHAR AS day,
         upper(written.town) AS town, written.mother_nik AS mother_nik,
         written.father_nik AS father_nik, written.partner_nik AS partner_nik,

@@ -28,6 +28,9 @@ class Number(str):
     __slots__ = ()
 
 
+PLAIN = {str, Number, type(None)}
+
+
 def parse(content: bytes) -> Any:
     """A JSON document, its numbers as Number. Raises Unreadable."""
     try:
@@ -74,10 +77,15 @@ def flattened(rows: Iterable[Any], names: Iterable[str]) -> list[Record]:
 def to_arrow(columns: Sequence[str], rows: Sequence[Record]) -> pa.RecordBatch:
     """The columns of the rows as text; what a row lacks is NULL. Raises Unreadable."""
     try:
-        arrays = [_array([text(row.get(name)) for row in rows]) for name in columns]
+        arrays = [_array(_texts([row.get(name) for row in rows])) for name in columns]
     except RecursionError:
         raise Unreadable("nested too deeply") from None
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))
+
+
+def _texts(values: list[Any]) -> list[str | None]:
+    """Most columns hold strings and numbers only, which are text already."""
+    return values if set(map(type, values)) <= PLAIN else list(map(text, values))
 
 
 def text(value: Any) -> str | None:
@@ -146,7 +154,7 @@ def _opened(row: Record, inner: dict[str, list[str]], number: int, prefix: str =
 
 def _object(pairs: list[tuple[str, Any]]) -> Record:
     found = dict(pairs)
-    if not all(map(str.isascii, found)):
+    if not "".join(found).isascii():
         found = {_escaped(name): value for name, value in found.items()}
     if len(found) != len(pairs):
         raise Unreadable("an object names a key twice")

@@ -11,6 +11,7 @@ import pytest
 from common.definition import load_sources
 from common.settings import ROOT, Settings
 from tests.truth import rows_as_sent, table_of, wrong_outcomes
+from tests.who import SAID_MORE, of_persons
 from warehouse.account import attempts
 from warehouse.catalog import reading
 
@@ -27,7 +28,9 @@ def home(tmp_path_factory):
 def muara(home, *words):
     done = subprocess.run(
         [sys.executable, "-m", "muara", *words],
-        cwd=ROOT, env={**os.environ, "MUARA_HOME": str(home), "MUARA_THREADS": "2"},
+        cwd=ROOT,
+        env={**os.environ, "MUARA_HOME": str(home), "MUARA_THREADS": "2",
+             "MUARA_IMPACT_ASSESSMENT": "PDP/1/2026"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -48,3 +51,7 @@ def test_the_whole_city_through_airflow(home):
             assert found["extracted"] == sent["rows"]
             assert (found["quarantined"], found["excluded"]) == (sent["rejected"], sent["excluded"])
     assert answer["summary"]["persons"] > 0.98 * RESIDENTS
+    found = of_persons(settings, load_sources(settings), SAID_MORE)
+    assert found.precision >= 0.999
+    assert found.recall >= 0.98
+    assert of_persons(settings, load_sources(settings)).precision >= 0.999

@@ -215,7 +215,7 @@ def _core(found, source: Source, stream: Stream, records: dict[UUID, str]) -> di
 
     core = {}
     for table in tables().values():
-        if table.schema_name == "core":
+        if table.is_of_landing:
             rows = found(
                 f"SELECT {', '.join(table.own_columns)}, flags FROM lake.{table.name} "
                 f"WHERE source = '{source.name}' AND stream = '{stream.name}'"

@@ -26,7 +26,7 @@ class Level:
 @dataclass(frozen=True)
 class Comparison:
     """Levels in falling order, the last for all other pairs. A pair of which no column
-    is known on both sides says nothing. `proven`: which pairs are one person whatever this comparison says."""
+    is known on both sides says nothing. `proven`: which pairs are one person, whatever it says."""
 
     name: str
     columns: tuple[str, ...]
