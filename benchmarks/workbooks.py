@@ -2,7 +2,8 @@
 
 python -m benchmarks.workbooks [--rows N] [--only NAME …] [--json FILE]
 
-Each reader runs in a process of its own; of ours the process that it starts counts as well. The
+Each reader runs in a process of its own, the peers in an environment of theirs; of ours the process
+that it starts counts as well. The
 book is written by xlsxwriter, people invented. Seconds of processor time matter more than wall time
 on a machine that is not alone.
 """
@@ -88,10 +89,21 @@ def read(name: str, path: Path) -> int:
     raise ValueError(name)
 
 
+def environment(name: str) -> str:
+    """The Python that has the reader."""
+    if name == "muara":
+        return sys.executable
+    from benchmarks.peers.contenders import ROOT, Contender, install
+
+    peer = Contender(name, "Arrow", None, None, "workbooks")
+    return str(install(peer, ROOT / "var" / "bench" / "environments") / "bin" / "python")
+
+
 def measured(name: str, path: Path) -> dict[str, float | int | str]:
+    python = environment(name)
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.workbooks", "--read", name, str(path)],
+        [python, "-m", "benchmarks.workbooks", "--read", name, str(path)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     return {
