@@ -104,6 +104,7 @@ def _gathered(settings: Settings) -> duckdb.DuckDBPyConnection:
         ("written", as_written(table)),
     ):
         connection.execute(f"CREATE TABLE {name} AS {ibis.to_sql(rows, dialect='duckdb')}")
+    connection.execute("CREATE TABLE decision (a VARCHAR, b VARCHAR, is_same BOOLEAN)")
     give_truth(connection, settings, load_sources(settings))
     return connection
 

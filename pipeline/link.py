@@ -21,7 +21,7 @@ from common.settings import Settings
 from transforms.identity import matching, training
 from transforms.identity.mentions import mentions
 from transforms.identity.partition import candidates, partition
-from warehouse import persons
+from warehouse import decisions, persons
 from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
 
 VERSION_LENGTH = 12
@@ -63,6 +63,7 @@ def link(settings: Settings, *, retrain: bool = False) -> Linked:
         _gather(connection, settings)
         version, definition = _model(connection, settings, retrain)
         matching.compare(connection, definition)
+        decisions.standing(connection)
         candidates(connection)
         partition(connection)
         with writer_lock(settings), transaction(connection):

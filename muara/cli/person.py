@@ -56,6 +56,88 @@ def person_show(
     answer(as_json, vars(found), show)
 
 
+Who = Annotated[str, typer.Option("--by", help="who decides")]
+
+
+def _decide(one: str, other: str, by: str, why: str, *, is_same: bool, as_json: bool) -> None:
+    from warehouse.decisions import Mention, decide
+
+    settings = read_settings()
+    made = decide(settings, Mention.read(one), Mention.read(other), is_same=is_same, by=by,
+                  why=why, night=clock.today(settings))  # fmt: skip
+    answer(as_json, {"decision_id": made}, lambda: console.print(
+        f"decision {made}; `muara link` follows it, each night by itself"))  # fmt: skip
+
+
+@person_app.command("same")
+def person_same(
+    one: Annotated[str, typer.Argument(help="a mention, role:source_record_id")],
+    other: Annotated[str, typer.Argument(help="another one")],
+    by: Who,
+    why: Annotated[str, typer.Option(help="the reason, no person data")],
+    as_json: Json = False,
+) -> None:
+    """Decide that two mentions are one person, in every run until it is undone.
+
+    Example: muara person same child:6f1c… resident:9a2b… --by "Petugas 7" --why 470/12/2026
+    """
+    _decide(one, other, by, why, is_same=True, as_json=as_json)
+
+
+@person_app.command("different")
+def person_different(
+    one: Annotated[str, typer.Argument(help="a mention, role:source_record_id")],
+    other: Annotated[str, typer.Argument(help="another one")],
+    by: Who,
+    why: Annotated[str, typer.Option(help="the reason, no person data")],
+    as_json: Json = False,
+) -> None:
+    """Decide that two mentions are two people, in every run until it is undone.
+
+    Example: muara person different child:6f1c… resident:9a2b… --by "Petugas 7" --why 470/12/2026
+    """
+    _decide(one, other, by, why, is_same=False, as_json=as_json)
+
+
+@person_app.command("decisions")
+def person_decisions(as_json: Json = False) -> None:
+    """What was decided about persons, by whom and why. Example: muara person decisions"""
+    from warehouse.catalog import reading
+    from warehouse.decisions import decisions
+
+    with reading(read_settings()) as connection:
+        found = decisions(connection)
+
+    def show() -> None:
+        table = Table("decision", "mention", "", "mention", "by", "reason", "since", "undone")
+        for one in found:
+            table.add_row(
+                str(one["decision_id"]), one["mention"], "same" if one["is_same"] else "different",
+                one["other_mention"], one["decided_by"], one["reason"], str(one["decided_night"]),
+                str(one["undone_night"] or ""),
+            )  # fmt: skip
+        console.print(table)
+
+    answer(as_json, found, show)
+
+
+@person_app.command("undo")
+def person_undo(
+    decision: Annotated[str, typer.Argument(help="decision_id of `muara person decisions`")],
+    by: Who,
+    as_json: Json = False,
+) -> None:
+    """Take a decision back from the next run on.
+
+    Example: muara person undo 6f1c… --by "Petugas 8"
+    """
+    from warehouse.decisions import undo
+
+    settings = read_settings()
+    undo(settings, _id(decision), by=by, night=clock.today(settings))
+    answer(as_json, {"undone": decision}, lambda: console.print("undone"))
+
+
 def _id(text: str) -> UUID:
     try:
         return UUID(text)

@@ -1,11 +1,14 @@
 """Persons found in a city of 5,000, over all its sources, against its truth."""
 
+from uuid import UUID
+
 import pytest
 
 from common.errors import DefinitionError
 from pipeline.link import link
 from tests.who import SAID_MORE, of_persons
 from warehouse.catalog import reading
+from warehouse.decisions import Mention, decide, undo
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +125,53 @@ def test_ids_stay_as_days_pass(linked, tmp_path):
     found = of_persons(town.settings, town.sources, SAID_MORE)
     assert found.precision >= 0.999
     assert found.recall >= 0.98
+
+
+def test_what_people_decide_binds_until_it_is_undone(linked, tmp_path):
+    town = linked[0].copy(tmp_path / "var")
+    town.settings.impact_assessment = "PDP/1/2026"
+    night = town.settings.today
+    before = dict(rows(town, PERSON_OF))
+    (joined,) = rows(
+        town,
+        "SELECT list(role || ':' || source_record_id ORDER BY role DESC)[:2] "
+        "FROM lake.core.person_mention "
+        "GROUP BY person_id HAVING count(*) = 2 AND bool_or(role = 'resident') "
+        "ORDER BY person_id LIMIT 1",
+    )[0]
+    alone = [f"resident:{record}" for (record,) in rows(
+        town,
+        "SELECT min(source_record_id::VARCHAR) FROM lake.core.person_mention "
+        "GROUP BY person_id HAVING count(*) = 1 AND min(role) = 'resident' "
+        "ORDER BY ALL LIMIT 2",
+    )]  # fmt: skip
+    words = {"by": "Petugas 7", "why": "berkas 12/2026", "night": night}
+    apart = decide(town.settings, *map(Mention.read, joined), is_same=False, **words)
+    same = decide(town.settings, *map(Mention.read, alone), is_same=True, **words)
+
+    assert link(town.settings).events == {"split_from": 1, "merged_into": 1}
+    now = dict(rows(town, PERSON_OF))
+    assert now[joined[0]] != now[joined[1]]
+    assert now[alone[0]] == now[alone[1]]
+    assert link(town.settings, retrain=True).events == {}
+    assert dict(rows(town, PERSON_OF)) == now
+
+    with pytest.raises(DefinitionError, match="a decision on these two stands"):
+        decide(town.settings, *map(Mention.read, alone), is_same=False, **words)
+    other = next(one for one in before if one not in (*joined, *alone))
+    decide(town.settings, Mention.read(other), Mention.read(alone[0]), is_same=False, **words)
+    with pytest.raises(DefinitionError, match="contradicts"):
+        decide(town.settings, Mention.read(other), Mention.read(alone[1]), is_same=True, **words)
+    with pytest.raises(DefinitionError, match="no record speaks so"):
+        decide(town.settings, Mention.read(other), Mention("child", UUID(int=1)), is_same=True,
+               **words)  # fmt: skip
+
+    for one in (apart, same):
+        undo(town.settings, one, by="Petugas 8", night=night)
+    with pytest.raises(DefinitionError, match="no such decision stands"):
+        undo(town.settings, same, by="Petugas 8", night=night)
+    link(town.settings)
+    assert dict(rows(town, PERSON_OF)) == before
 
 
 PERSON_OF = """

@@ -37,17 +37,30 @@ def worlds(draw):
         (*pair, float(weight), 2.0**weight / (1 + 2.0**weight))
         for pair, weight in zip(chosen, weights, strict=True)
     ]
-    return mentions, edges
+    return mentions, edges, draw(decided(mentions))
 
 
-def grouped(connection, mentions, edges):
+@st.composite
+def decided(draw, mentions):
+    """Decisions that do not contradict each other: of a hidden grouping."""
+    names = [name for name, *_ in mentions]
+    hidden = {name: draw(st.integers(0, 3)) for name in names}
+    pairs = st.tuples(st.sampled_from(names), st.sampled_from(names)).filter(lambda p: p[0] < p[1])
+    chosen = draw(st.lists(pairs, unique=True, max_size=3))
+    return [(a, b, hidden[a] == hidden[b]) for a, b in chosen]
+
+
+def grouped(connection, mentions, edges, decisions=()):
     """The clusters, as a set of sets."""
     connection.execute(
         "CREATE OR REPLACE TABLE mention (mention_id VARCHAR, source_record_id VARCHAR, "
         "role VARCHAR);"
         "CREATE OR REPLACE TABLE edge (mention_id_l VARCHAR, mention_id_r VARCHAR, weight DOUBLE, "
-        "probability DOUBLE)"
+        "probability DOUBLE);"
+        "CREATE OR REPLACE TABLE decision (a VARCHAR, b VARCHAR, is_same BOOLEAN)"
     )
+    if decisions:
+        connection.executemany("INSERT INTO decision VALUES (?, ?, ?)", decisions)
     connection.executemany("INSERT INTO mention VALUES (?, ?, ?)", mentions)
     if edges:
         connection.executemany("INSERT INTO edge VALUES (?, ?, ?, ?)", edges)
@@ -60,26 +73,31 @@ def grouped(connection, mentions, edges):
 @settings(deadline=None, max_examples=60)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_laws_of_a_partition(connection, world, random):
-    mentions, edges = world
-    clusters = grouped(connection, mentions, edges)
+    mentions, edges, decisions = world
+    clusters = grouped(connection, mentions, edges, decisions)
+    of = {name: cluster for cluster in clusters for name in cluster}
+    for a, b, is_same in decisions:
+        assert (of[a] == of[b]) == is_same
+    same = [{a, b} for a, b, is_same in decisions if is_same]
     record = {name: source for name, source, _ in mentions}
     assert sorted(name for cluster in clusters for name in cluster) == sorted(record)
     for cluster in clusters:
-        assert sum(name.startswith("resident") for name in cluster) <= 1
-        assert len({record[name] for name in cluster}) == len(cluster)
-        inside = [{a, b} for a, b, *_ in edges if {a, b} <= cluster]
+        if not any(pair <= cluster for pair in same):
+            assert sum(name.startswith("resident") for name in cluster) <= 1
+            assert len({record[name] for name in cluster}) == len(cluster)
+        inside = [pair for pair in [*({a, b} for a, b, *_ in edges), *same] if pair <= cluster]
         reached, more = {min(cluster)}, True
         while more:
             grown = reached.union(*(pair for pair in inside if pair & reached))
             reached, more = grown, grown != reached
         assert reached == cluster
 
-    shuffled = random.sample(mentions, len(mentions)), random.sample(edges, len(edges))
+    shuffled = [random.sample(rows, len(rows)) for rows in world]
     assert grouped(connection, *shuffled) == clusters
 
     stranger = [*mentions, ("resident:z", "record z", "resident"), ("child:z", "other z", "child")]
     joined = [*edges, ("resident:z", "child:z", 30.0, 1.0)]
-    assert grouped(connection, stranger, joined) == clusters | {
+    assert grouped(connection, stranger, joined, decisions) == clusters | {
         frozenset({"resident:z", "child:z"})
     }
 

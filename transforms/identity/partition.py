@@ -1,12 +1,13 @@
 """From scored pairs to persons: who is one, under constraints.
 
-`mention` (mention_id, source_record_id, role) and `edge` (mention_id_l, mention_id_r, weight in
-bits, probability) are tables of the connection. The results are `member` (mention_id, cluster),
-where the smallest mention_id of a cluster names it, and `reason` (mention_id, how, probability).
-Both are functions of the two tables, whatever the order of their rows.
+`mention` (mention_id, source_record_id, role), `edge` (mention_id_l, mention_id_r, weight in bits,
+probability) and `decision` (a, b, is_same), what people decided, are tables of the connection. The
+results are `member` (mention_id, cluster), where the smallest mention_id of a cluster names it, and
+`reason` (mention_id, how, probability). Both are functions of these tables, whatever the order of
+their rows.
 
-Constraints: one cluster has at most one resident of the registry, and of the people of one record
-(mother, father, child) at most one.
+Constraints: what people decided, in any case; else a cluster has at most one resident of the
+registry, and of the people of one record (mother, father, child) at most one.
 """
 
 import duckdb
@@ -14,6 +15,8 @@ import pyarrow as pa
 
 from transforms.identity.mentions import REGISTRY
 
+DECIDED = 1e6
+"""Bits of what people decided: more than any evidence."""
 CERTAIN = 0.99
 """A link is made on its own when the model gives it this probability, its rivals counted."""
 
@@ -28,11 +31,16 @@ def candidates(connection: duckdb.DuckDBPyConnection) -> None:
     """
     connection.execute(
         f"""
+        CREATE OR REPLACE TEMP TABLE parted AS
+        SELECT a, b FROM decision WHERE NOT is_same
+        UNION ALL SELECT b, a FROM decision WHERE NOT is_same;
+        CREATE OR REPLACE TEMP VIEW allowed AS
+        SELECT * FROM edge WHERE (mention_id_l, mention_id_r) NOT IN (FROM parted);
         CREATE OR REPLACE TEMP TABLE directed AS
         SELECT if(l.role = '{REGISTRY}', mention_id_r, mention_id_l) AS mention_id,
             if(l.role = '{REGISTRY}', mention_id_l, mention_id_r) AS resident_id, weight,
             least(weight, 60) AS bits
-        FROM edge JOIN mention l ON l.mention_id = mention_id_l
+        FROM allowed JOIN mention l ON l.mention_id = mention_id_l
         JOIN mention r ON r.mention_id = mention_id_r
         WHERE (l.role = '{REGISTRY}') <> (r.role = '{REGISTRY}');
         CREATE OR REPLACE TEMP TABLE link AS
@@ -42,7 +50,7 @@ def candidates(connection: duckdb.DuckDBPyConnection) -> None:
         QUALIFY row_number() OVER (PARTITION BY mention_id ORDER BY weight DESC, resident_id) = 1
         UNION ALL
         SELECT mention_id_l, mention_id_r, weight, probability
-        FROM edge JOIN mention l ON l.mention_id = mention_id_l
+        FROM allowed JOIN mention l ON l.mention_id = mention_id_l
         JOIN mention r ON r.mention_id = mention_id_r
         WHERE l.role <> '{REGISTRY}' AND r.role <> '{REGISTRY}'
         """
@@ -57,6 +65,10 @@ def partition(connection: duckdb.DuckDBPyConnection, certain: float = CERTAIN) -
         CREATE OR REPLACE TEMP TABLE kept AS
         SELECT mention_id_l AS a, mention_id_r AS b, weight, probability FROM link
         WHERE probability >= {certain}
+        UNION ALL
+        SELECT a, b, {DECIDED}, NULL FROM decision
+        WHERE is_same AND a IN (SELECT mention_id FROM mention)
+            AND b IN (SELECT mention_id FROM mention)
         """
     )
     _components(connection)
@@ -65,16 +77,21 @@ def partition(connection: duckdb.DuckDBPyConnection, certain: float = CERTAIN) -
         CREATE OR REPLACE TEMP TABLE broken AS
         SELECT cluster FROM member JOIN mention USING (mention_id) GROUP BY cluster
         HAVING count(*) FILTER (role = '{REGISTRY}') > 1
-            OR count(*) > count(DISTINCT source_record_id);
-        SELECT a, b, l.role = '{REGISTRY}', r.role = '{REGISTRY}', l.source_record_id,
-            r.source_record_id
+            OR count(*) > count(DISTINCT source_record_id)
+        UNION
+        SELECT one.cluster FROM parted JOIN member one ON one.mention_id = a
+        JOIN member other ON other.mention_id = b AND other.cluster = one.cluster;
+        SELECT a, b, weight = {DECIDED}, l.role = '{REGISTRY}', r.role = '{REGISTRY}',
+            l.source_record_id, r.source_record_id
         FROM kept JOIN member ON member.mention_id = a
         JOIN mention l ON l.mention_id = a JOIN mention r ON r.mention_id = b
         WHERE cluster IN (FROM broken) ORDER BY weight DESC, a, b
         """
     ).fetchall()
     connection.execute("DELETE FROM member WHERE cluster IN (FROM broken)")
-    again = pa.table(dict(zip(("mention_id", "cluster"), _strongest_first(broken), strict=True)))
+    parted = connection.execute("FROM parted").fetchall()
+    rebuilt = _strongest_first(broken, parted)
+    again = pa.table(dict(zip(("mention_id", "cluster"), rebuilt, strict=True)))
     connection.register("again", again)
     connection.execute("INSERT INTO member FROM again")
     connection.unregister("again")
@@ -82,12 +99,13 @@ def partition(connection: duckdb.DuckDBPyConnection, certain: float = CERTAIN) -
         f"""
         CREATE OR REPLACE TEMP TABLE reason AS
         SELECT mention_id, CASE WHEN role = '{REGISTRY}' THEN 'register'
-            WHEN best IS NULL THEN 'alone' ELSE 'model' END AS how,
+            WHEN is_decided THEN 'decision' WHEN best IS NULL THEN 'alone' ELSE 'model'
+            END AS how,
             if(how = 'model', best, NULL) AS probability
         FROM mention LEFT JOIN (
-            SELECT mention_id, max(probability) AS best
-            FROM (SELECT a AS mention_id, b AS other, probability FROM kept
-                UNION ALL SELECT b, a, probability FROM kept)
+            SELECT mention_id, max(probability) AS best, bool_or(weight = {DECIDED}) AS is_decided
+            FROM (SELECT a AS mention_id, b AS other, probability, weight FROM kept
+                UNION ALL SELECT b, a, probability, weight FROM kept)
             JOIN member USING (mention_id)
             JOIN member o ON o.mention_id = other AND o.cluster = member.cluster
             GROUP BY ALL) USING (mention_id)
@@ -121,13 +139,19 @@ def _components(connection: duckdb.DuckDBPyConnection) -> None:
             return
 
 
-def _strongest_first(links: list[tuple]) -> tuple[list[str], list[str]]:
-    """Mentions and the clusters that these links make, strongest first, none joining two residents
-    of the registry or two people of one record."""
+def _strongest_first(
+    links: list[tuple], parted: list[tuple[str, str]]
+) -> tuple[list[str], list[str]]:
+    """Mentions and the clusters that these links make: those that people decided, then the
+    strongest first, none joining two residents of the registry, two people of one record, or two
+    that people `parted`."""
+    strangers: dict[str, set[str]] = {}
+    for a, b in parted:
+        strangers.setdefault(a, set()).add(b)
     group: dict[str, set[str]] = {}
     residents: dict[str, bool] = {}
     records: dict[str, set] = {}
-    for a, b, a_resident, b_resident, a_record, b_record in links:
+    for a, b, is_decided, a_resident, b_resident, a_record, b_record in links:
         for one, is_resident, record in ((a, a_resident, a_record), (b, b_resident, b_record)):
             if one not in group:
                 group[one], residents[one], records[one] = {one}, is_resident, {record}
@@ -135,7 +159,12 @@ def _strongest_first(links: list[tuple]) -> tuple[list[str], list[str]]:
         if first is second:
             continue
         x, y = min(first), min(second)
-        if (residents[x] and residents[y]) or records[x] & records[y]:
+        may_not = (
+            (residents[x] and residents[y])
+            or records[x] & records[y]
+            or any(strangers.get(one, set()) & second for one in first)
+        )
+        if may_not and not is_decided:
             continue
         joined = first | second
         name = min(joined)
