@@ -23,6 +23,7 @@ from common import clock
 from common.definition import Source, Stream, load_sources
 from common.settings import Settings
 from transforms.conform import conform_of
+from transforms.identity.mentions import mentions
 from transforms.marts import MARTS
 from transforms.standardise.typed import SENT, parsed, typed
 from warehouse.masks import selection
@@ -70,6 +71,8 @@ class Origin:
 
 
 Graph = dict[str, Origin]
+LINKED = "person_id"
+"""The column in which what was linked is told."""
 
 
 def graph(settings: Settings) -> Graph:
@@ -83,12 +86,24 @@ def graph(settings: Settings) -> Graph:
         for stream in source.streams:
             for name, origin in brought_in(source, stream).items():
                 made[name] = made.get(name, Origin()) | origin
-    return made | published(settings) | delivered(settings)
+    return made | linked(settings) | published(settings) | delivered(settings)
 
 
 def brought_in(source: Source, stream: Stream) -> Graph:
     """What a sync of the stream writes: landing, quarantine and the core tables it feeds."""
     return landed(source, stream) | quarantined(source, stream) | conformed(source, stream)
+
+
+def linked(settings: Settings) -> Graph:
+    """Persons: their ids are Muara's own; everything that a mention is made of decides which."""
+    spoken = computed("mention", mentions(_unbound, clock.today(settings)))
+    read = frozenset().union(*(origin.values | origin.choice for origin in spoken.values()))
+    return {
+        f"{table.name}.{name}": Origin(own=one.en, choice=read if name == LINKED else frozenset())
+        for table in tables().values()
+        if table.schema_name == "core" and not table.is_of_landing
+        for name, one in table.columns.items()
+    }
 
 
 def published(settings: Settings) -> Graph:

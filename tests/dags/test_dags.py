@@ -124,7 +124,8 @@ def test_publish_waits_for_all_sources_or_four_in_the_morning(bag):
     assert timetable.timetable.expression == "0 4 * * *"
     outlets = {task.task_id: [asset.name for asset in task.outlets]
                for task in bag.dags["publish"].tasks}  # fmt: skip
-    assert outlets == {"publish": ["published"], "judge": []}
+    assert outlets == {"link": [], "publish": ["published"], "judge": []}
+    assert bag.dags["publish"].get_task("publish").upstream_task_ids == {"link"}
 
 
 def test_extracts_and_rejections_leave_together_and_neither_waits_for_the_other(bag):
