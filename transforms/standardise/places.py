@@ -11,9 +11,9 @@ STREET = "JALAN|JLN|JL|GANG|GG|KAMPUNG|KP|BLOK|BLK|PERUMAHAN|PERUM|KOMPLEK|KOMP|
 
 
 def town(text: ir.StringValue) -> ir.StringValue:
-    """A place without its kind (`KAB. CIREBON`, `CIREBON, KOTA`) and without blanks, for it is
-    written apart and together (`LEMAH WUNGKUK`); NULL where nothing is left. Kota and Kabupaten
-    Cirebon become one here: people write the town they mean."""
+    """A place without its kind (`KAB. BOGOR`, `BOGOR, KOTA`) and without blanks, for it is
+    written apart and together (`TANAH ABANG`); NULL where nothing is left. Kota and
+    Kabupaten of one name become one here: people write the town they mean."""
     plain = folded(text).re_replace("[^A-Z]+", " ")
     bare = plain.re_replace(rf"( |^)({KINDS})( |$)", " ").re_replace(" +", "")
     return ibis.coalesce(bare.nullif(""), plain.replace(" ", "").nullif(""))
