@@ -27,7 +27,7 @@ $(VENV)/dev.done: $(VENV)/run.done requirements/dev.txt
 setup: $(VENV)/run.done  ## install what running needs into .venv
 
 # The sample city has nobody to protect; a real one writes its own reference into muara.toml.
-night tomorrow: export MUARA_IMPACT_ASSESSMENT ?= sample city, invented people
+night: export MUARA_IMPACT_ASSESSMENT ?= sample city, invented people
 night: setup  ## a whole night through Airflow, on the sample city; again: the next night
 	@$(BIN)/muara city build --if-missing --residents $(RESIDENTS) --seed $(SEED)
 	@$(BIN)/muara night

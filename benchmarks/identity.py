@@ -34,7 +34,7 @@ from transforms.identity import matching, training
 from transforms.identity.mentions import as_written, mentions
 from transforms.identity.model import COMPARISONS, Comparison
 from transforms.identity.partition import CERTAIN, candidates, partition
-from warehouse.catalog import attach, open_duckdb
+from warehouse.catalog import attach, by_name, open_duckdb
 
 SOURCES = ("civil_registry", "brojol", "report_inbox", "kelurahan")
 MEMBERS = "FROM member"
@@ -93,12 +93,7 @@ def _gathered(settings: Settings) -> duckdb.DuckDBPyConnection:
     connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}'")
     attach(connection, settings, read_only=True)
     connection.execute("USE memory.main")
-    backend = ibis.duckdb.from_connection(connection)
-
-    def table(name: str) -> ibis.Table:
-        schema, short = name.split(".")
-        return backend.table(short, database=("lake", schema))
-
+    table = by_name(connection)
     for name, rows in (
         ("mention", mentions(table, clock.today(settings))),
         ("written", as_written(table)),
@@ -112,20 +107,16 @@ def _gathered(settings: Settings) -> duckdb.DuckDBPyConnection:
 def _ours(
     comparisons: tuple[Comparison, ...] = COMPARISONS,
     before: str = "",
-    after: str = "",
     rivals: bool = True,
 ) -> Run:
-    """Ours, with SQL before and after the pairs are compared."""
+    """Ours, with SQL before the model is trained."""
 
     def run(connection: duckdb.DuckDBPyConnection) -> str:
         if before:
             connection.execute(before)
         matching.compare(connection, training.train(connection, comparisons))
-        if after:
-            connection.execute(after)
-        if rivals:
-            candidates(connection)
-        else:
+        candidates(connection)
+        if not rivals:
             connection.execute("CREATE OR REPLACE TEMP TABLE link AS FROM edge")
         partition(connection)
         return MEMBERS

@@ -3,9 +3,8 @@
 python -m benchmarks.workbooks [--rows N] [--only NAME …] [--json FILE]
 
 Each reader runs in a process of its own, the peers in an environment of theirs; of ours the process
-that it starts counts as well. The
-book is written by xlsxwriter, people invented. Seconds of processor time matter more than wall time
-on a machine that is not alone.
+that it starts counts as well. The book is written by xlsxwriter, people invented. Seconds of
+processor time matter more than wall time on a machine that is not alone.
 """
 
 import argparse

@@ -48,7 +48,6 @@ class Settings(BaseSettings):
         "", description="connection ids of the channels for alarms, separated by commas"
     )
     reconcile_schedule: str = Field("0 6 * * 0", description="cron: when sources are compared")
-
     impact_assessment: str = Field(
         "", description="reference of the impact assessment without which no people are linked"
     )

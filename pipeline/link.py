@@ -12,7 +12,6 @@ from typing import Any
 
 import duckdb
 import ibis
-import ibis.expr.types as ir
 
 from common import clock
 from common.errors import DefinitionError, WarehouseFault
@@ -22,7 +21,7 @@ from transforms.identity import matching, training
 from transforms.identity.mentions import mentions
 from transforms.identity.partition import candidates, partition
 from warehouse import decisions, persons
-from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.catalog import attach, by_name, open_duckdb, transaction, writer_lock
 
 VERSION_LENGTH = 12
 
@@ -88,13 +87,8 @@ def link(settings: Settings, *, retrain: bool = False) -> Linked:
 
 
 def _gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    backend = ibis.duckdb.from_connection(connection)
-
-    def table(name: str) -> ir.Table:
-        schema, short = name.split(".")
-        return backend.table(short, database=("lake", schema))
-
-    query = ibis.to_sql(mentions(table, clock.today(settings)), dialect="duckdb")
+    spoken = mentions(by_name(connection), clock.today(settings))
+    query = ibis.to_sql(spoken, dialect="duckdb")
     connection.execute(f"CREATE TABLE mention AS {query}")
     if not connection.execute("SELECT count(*) FROM mention").fetchall()[0][0]:
         raise WarehouseFault(

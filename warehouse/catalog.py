@@ -8,9 +8,10 @@ largest values): it is readable by its owner only and never inlines rows.
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -19,6 +20,9 @@ from common.errors import WarehouseBusy, WarehouseFault
 from common.extensions import load, may_skip_signatures
 from common.settings import Settings
 from warehouse.tables import LANDING_COLUMNS, landing_ddl, landing_name, tables
+
+if TYPE_CHECKING:
+    import ibis.expr.types as ir
 
 SCHEMAS = ("landing", "quarantine", "ref", "core", "mart", "ops")
 EXTENSIONS = ("httpfs", "sqlite_scanner", "ducklake", "icu")
@@ -341,6 +345,22 @@ def insert(
         connection.execute(
             f"INSERT INTO lake.{name} VALUES {marks}", [value for row in rows for value in row]
         )
+
+
+def by_name(
+    connection: duckdb.DuckDBPyConnection, core: str = "lake"
+) -> Callable[[str], "ir.Table"]:
+    """A table of the lake as an Ibis expression, by its full name; those of core from the catalog
+    `core`, where a rebuild makes them."""
+    import ibis
+
+    backend = ibis.duckdb.from_connection(connection)
+
+    def table(name: str) -> "ir.Table":
+        schema, short = name.split(".")
+        return backend.table(short, database=(core if schema == "core" else "lake", schema))
+
+    return table
 
 
 def tidy(settings: Settings) -> int:

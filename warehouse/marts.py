@@ -7,7 +7,7 @@ import ibis
 import ibis.expr.types as ir
 
 from common.settings import Settings
-from warehouse.catalog import replace_if_changed, writing
+from warehouse.catalog import by_name, replace_if_changed, writing
 
 Mart = Callable[[Callable[[str], ir.Table], date], ir.Table]
 
@@ -15,12 +15,7 @@ Mart = Callable[[Callable[[str], ir.Table], date], ir.Table]
 def build_marts(settings: Settings, marts: dict[str, Mart], today: date) -> list[str]:
     """Returns the names of the marts that changed."""
     with writing(settings) as connection:
-        backend = ibis.duckdb.from_connection(connection)
-
-        def table(name: str) -> ir.Table:
-            schema, short = name.split(".")
-            return backend.table(short, database=("lake", schema))
-
+        table = by_name(connection)
         return [
             name
             for name, mart in marts.items()

@@ -14,6 +14,7 @@ import ibis
 import ibis.expr.types as ir
 
 from common.errors import Imbalance
+from warehouse.catalog import by_name
 from warehouse.tables import Table, tables
 
 HELD = "held_in_quarantine"
@@ -80,16 +81,12 @@ def apply_batch(
         )
     backend = ibis.duckdb.from_connection(connection)
 
-    def table(name: str) -> ir.Table:
-        schema, short = name.split(".")
-        return backend.table(short, database=(target if schema == "core" else "lake", schema))
-
     rows = typed(backend.table("changed_row", database=("temp", "main")))
     rows = rows.rename(source_record_id="_record_id", flags="_flags")
     changed = backend.table("changed_record", database=("temp", "main")).select(
         source_record_id="_record_id"
     )
-    for name, made in conform(rows, table).items():
+    for name, made in conform(rows, by_name(connection, target)).items():
         columns = [*tables()[name].own_columns, "flags"]
         if isinstance(made, Gathered):
             connection.execute(

@@ -105,13 +105,13 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
     if _any(connection, "closing"):
         connection.execute(
             f"""
-        DELETE FROM lake.core.person_mention AS held USING closing
-        WHERE held.valid_to IS NULL AND held.valid_from = DATE '{night}'
-            AND held.source_record_id = closing.source_record_id AND held.role = closing.role;
-        UPDATE lake.core.person_mention AS held SET valid_to = DATE '{night}' FROM closing
-        WHERE held.valid_to IS NULL
-            AND held.source_record_id = closing.source_record_id AND held.role = closing.role;
-        """
+            DELETE FROM lake.core.person_mention AS held USING closing
+            WHERE held.valid_to IS NULL AND held.valid_from = DATE '{night}'
+                AND held.source_record_id = closing.source_record_id AND held.role = closing.role;
+            UPDATE lake.core.person_mention AS held SET valid_to = DATE '{night}' FROM closing
+            WHERE held.valid_to IS NULL
+                AND held.source_record_id = closing.source_record_id AND held.role = closing.role;
+            """
         )
     if _any(connection, "opening"):
         connection.execute(

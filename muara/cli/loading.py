@@ -93,6 +93,10 @@ def _show_night(settings: Settings, summary: dict[str, Any], checks: list[Any]) 
         f"{summary['quarantined']:,} in quarantine, {summary['persons']:,} persons, "
         f"{summary['extract_files']} extract files, {summary['seconds']:.0f} s"
     )
+    if not settings.impact_assessment:
+        console.print(
+            "Nobody was linked: the setting impact_assessment is empty (docs/identity.md)."
+        )
     for check in checks:
         sign = "[green]yes[/]" if check.holds else "[bold red]NO[/] "
         console.print(f"  {sign}  {check.name}: {check.detail}", highlight=False)

@@ -12,7 +12,6 @@ from common.definition import load_sources
 from common.errors import DefinitionError
 from muara.cli.shared import Json, answer, console, read_settings
 
-SHOWN = 50
 person_app = typer.Typer(no_args_is_help=True, help="One person's records.")
 
 
@@ -41,12 +40,10 @@ def person_show(
     def show() -> None:
         if found.person_id != found.asked:
             console.print(f"now {found.person_id}")
-        table = Table("role", "source record", "how", "since")
-        for one in found.mentions[:SHOWN]:
-            table.add_row(
-                one["role"], str(one["source_record_id"]), one["how"], str(one["valid_from"])
+        for one in found.mentions:
+            console.print(
+                f"{one['role']}:{one['source_record_id']}  {one['how']} since {one['valid_from']}"
             )
-        console.print(table)
         for one in found.history:
             other = f" {one['other_person_id']}" if one["other_person_id"] else ""
             console.print(
@@ -56,7 +53,10 @@ def person_show(
     answer(as_json, vars(found), show)
 
 
+One = Annotated[str, typer.Argument(help="a mention as `muara person show` writes it")]
+Other = Annotated[str, typer.Argument(help="another one")]
 Who = Annotated[str, typer.Option("--by", help="who decides")]
+Why = Annotated[str, typer.Option("--why", help="the reason, no person data")]
 
 
 def _decide(one: str, other: str, by: str, why: str, *, is_same: bool, as_json: bool) -> None:
@@ -70,13 +70,7 @@ def _decide(one: str, other: str, by: str, why: str, *, is_same: bool, as_json: 
 
 
 @person_app.command("same")
-def person_same(
-    one: Annotated[str, typer.Argument(help="a mention, role:source_record_id")],
-    other: Annotated[str, typer.Argument(help="another one")],
-    by: Who,
-    why: Annotated[str, typer.Option(help="the reason, no person data")],
-    as_json: Json = False,
-) -> None:
+def person_same(one: One, other: Other, by: Who, why: Why, as_json: Json = False) -> None:
     """Decide that two mentions are one person, in every run until it is undone.
 
     Example: muara person same child:6f1c… resident:9a2b… --by "Petugas 7" --why 470/12/2026
@@ -85,13 +79,7 @@ def person_same(
 
 
 @person_app.command("different")
-def person_different(
-    one: Annotated[str, typer.Argument(help="a mention, role:source_record_id")],
-    other: Annotated[str, typer.Argument(help="another one")],
-    by: Who,
-    why: Annotated[str, typer.Option(help="the reason, no person data")],
-    as_json: Json = False,
-) -> None:
+def person_different(one: One, other: Other, by: Who, why: Why, as_json: Json = False) -> None:
     """Decide that two mentions are two people, in every run until it is undone.
 
     Example: muara person different child:6f1c… resident:9a2b… --by "Petugas 7" --why 470/12/2026
@@ -143,7 +131,7 @@ def _id(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise DefinitionError(
-            "a person_id is a UUID of 36 characters", where=text, next_step="copy it whole."
+            "an id is a UUID of 36 characters", where=text, next_step="copy it whole."
         ) from None
 
 

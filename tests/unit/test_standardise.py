@@ -51,8 +51,6 @@ PAIRS = [
     (names.without_alias, "KARTINI ALIAS TINI", "KARTINI"),
     (names.without_alias, "KARTINI @ TINI", "KARTINI"),
     (names.without_alias, "ALIAS SUTEJA", "ALIAS SUTEJA"),
-    (names.alias, "KARTINI ALIAS TINI", "TINI"),
-    (names.alias, "KARTINI", None),
     (names.without_father, "UMAR BIN KHATAB", "UMAR"),
     (names.without_father, "AMINAH BINTI HASAN", "AMINAH"),
     (names.without_father, "BINTI ROHMAH", "BINTI ROHMAH"),
@@ -119,9 +117,6 @@ PAIRS = [
     (nik.whole, "3274013201900001", None),
     (nik.whole, "3274010113900001", None),
     (nik.whole, "3274010101900000", None),
-    (birth_dates.swapped, date(1990, 3, 12), date(1990, 12, 3)),
-    (birth_dates.swapped, date(1990, 3, 13), None),
-    (birth_dates.swapped, date(1990, 3, 3), None),
     (birth_dates.day, date(1990, 3, 12), "1990.3.12"),
     (birth_dates.day, date(1990, 12, 3), "1990.3.12"),
     (places.town, "KAB. CIREBON", "CIREBON"),
@@ -129,16 +124,6 @@ PAIRS = [
     (places.town, "Lemah Wungkuk", "LEMAHWUNGKUK"),
     (places.town, "KOTA", "KOTA"),
     (places.town, " ", None),
-    (places.street, "JL. KESAMBI NO. 12 RT 05 RW 08", "KESAMBI"),
-    (places.street, "Gg. Melati RT.005/RW.008", "MELATI"),
-    (places.house, "JL. KESAMBI NO. 12 A RT 05", "12A"),
-    (places.house, "JL. KESAMBI", None),
-    *(
-        pair
-        for text in ("RT 05 RW 08", "RT 005 RW 008", "RT.005/RW.008", "RW 08 RT 5", "RT/RW 5/8")
-        for pair in ((places.rt, f"BLOK A {text}", "005"), (places.rw, f"BLOK A {text}", "008"))
-    ),
-    (places.rt, "PORTAL 5", None),
     (senders.phone, "0812-3456-7890", "6281234567890"),
     (senders.phone, "+62 812 3456 7890", "6281234567890"),
     (senders.phone, "112", None),
@@ -161,7 +146,7 @@ def test_rule(read, rule, given, expected):
         ("KHAERUL", "CHAERUL", "HAERUL", "KHAIRUL"),
         ("AISYAH", "AISAH", "AISYA"),
         ("SOEHARTO", "SUHARTO", "SUHARTTO"),
-        ("NUR HAYATI", "NURHAYATI", "NOERHAJATI", "NURHAYATTI")[:2],
+        ("NUR HAYATI", "NURHAYATI", "NURHAYATTI", "NOER HAYATI"),
     ],
 )
 def test_names_that_sound_the_same(read, spellings):
@@ -172,20 +157,6 @@ def test_names_that_sound_the_same(read, spellings):
 @pytest.mark.parametrize(("one", "other"), [("SITI", "SINTA"), ("BUDI", "RUDI"), ("ANI", "ANA")])
 def test_names_that_do_not(read, one, other):
     assert read(names.sound, one) != read(names.sound, other)
-
-
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        ("3274010101900001", date(1990, 1, 1)),
-        ("3274014101900001", date(1990, 1, 1)),
-        ("3274010101260001", date(2026, 1, 1)),
-        ("3274010101270001", date(1927, 1, 1)),
-        ("3274013102900001", None),
-    ],
-)
-def test_the_birth_date_in_a_number(read, number, expected):
-    assert read(lambda text: nik.born(text, TODAY), number) == expected
 
 
 TWO_DIGITS = st.integers(0, 99).map("{:02}".format)
@@ -224,11 +195,3 @@ def test_numbers_are_judged_as_stdnum_judges_them(connection, numbers):
 )
 def test_dates_on_which_nobody_was_born(read, born, expected):
     assert read(lambda value: birth_dates.believable(value, TODAY), born) == expected
-
-
-@pytest.mark.parametrize(
-    ("born", "expected"),
-    [(date(90, 5, 1), date(1990, 5, 1)), (date(26, 5, 1), date(2026, 5, 1))],
-)
-def test_two_digit_years(read, born, expected):
-    assert read(lambda value: birth_dates.of_this_century(value, TODAY), born) == expected

@@ -13,6 +13,7 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
+from transforms import TableByName, now
 from transforms.conform import in_city
 from transforms.standardise.senders import email, phone
 from warehouse.merge import Gathered
@@ -32,8 +33,6 @@ TYPES = {
 PARTS_WITHIN_HOURS = 24  # a phone counts its messages to 255 and begins again (assumed)
 NEIGHBOURS = 50  # so many records of a sender before and after are compared with one
 HOURS_BEFORE_UTC = 7  # Western Indonesian Time, all year
-
-TableByName = Callable[[str], ir.Table]
 
 # Ibis reads the annotation of a built-in as a value; type checkers expect a type there.
 HISTORY = dt.Array(dt.Struct({"state": dt.string, "at": dt.string}))
@@ -173,10 +172,6 @@ def _nothing(*names: str) -> dict[str, ir.Value]:
     return dict.fromkeys(names, ibis.null("string"))
 
 
-def _now(table: ir.Table) -> ir.Table:
-    return table.filter(table.valid_to.isnull())
-
-
 def _messages(table: TableByName) -> Gathered:
     """SMS of one sender with one reference, received within a day: the parts of one message. The
     record of a message is that of its first part that arrived."""
@@ -185,11 +180,11 @@ def _messages(table: TableByName) -> Gathered:
         series = ("sender_number", "reference", "part_total")
         part = table("core.report_part")
         mine = part.semi_join(changed, "source_record_id").filter(part.reference.notnull())
-        same = _now(part).semi_join(mine, series).select("source_record_id")
+        same = now(part).semi_join(mine, series).select("source_record_id")
         return ibis.union(changed.select("source_record_id"), same, distinct=True)
 
     def rows(touched: ir.Table) -> ir.Table:
-        part = _now(table("core.report_part")).semi_join(touched, "source_record_id")
+        part = now(table("core.report_part")).semi_join(touched, "source_record_id")
         single = part.source_record_id.cast("string")
         several = part.sender_number + "|" + part.reference + "|" + part.part_total.cast("string")
         part = part.mutate(
@@ -247,14 +242,14 @@ def one_report(
 
     def touched(changed: ir.Table) -> ir.Table:
         changed = records(changed).select("source_record_id")
-        origin = _now(table("core.report_source"))
+        origin = now(table("core.report_source"))
         reports = origin.semi_join(changed, "source_record_id").select("report_record_id")
         together = origin.semi_join(reports, "report_record_id").select("source_record_id")
         changed = ibis.union(changed, together, distinct=True)
         who = table("core.report_identity")  # with what it was before
         mine = who.semi_join(changed, "source_record_id")
-        known = _now(who).semi_join(
-            _now(table("core.report_record")).select("source_record_id"), "source_record_id"
+        known = now(who).semi_join(
+            now(table("core.report_record")).select("source_record_id"), "source_record_id"
         )
         same = [
             known.semi_join(mine.filter(mine[key].notnull()), key).select("source_record_id")
@@ -263,7 +258,7 @@ def one_report(
         return ibis.union(changed, *same, distinct=True)
 
     def sources(touched: ir.Table) -> ir.Table:
-        record = _now(table("core.report_record")).semi_join(touched, "source_record_id")
+        record = now(table("core.report_record")).semi_join(touched, "source_record_id")
         first = _first(table, touched)
         up = first.select(source_record_id="source_record_id", up="repeats_record_id")
         for _ in range(2):  # at most four steps
@@ -279,8 +274,8 @@ def one_report(
         )
 
     def reports(touched: ir.Table) -> ir.Table:
-        record = _now(table("core.report_record"))
-        origin = _now(table("core.report_source")).semi_join(touched, "source_record_id")
+        record = now(table("core.report_record"))
+        origin = now(table("core.report_source")).semi_join(touched, "source_record_id")
         counted = origin.group_by("report_record_id").agg(record_count=ibis._.count().cast("int32"))
         joined = record.join(counted, record.source_record_id == counted.report_record_id)
         return joined
@@ -294,8 +289,8 @@ def one_report(
 def _first(table: TableByName, touched: ir.Table) -> ir.Table:
     """Of each record that repeats another one: the earliest it repeats, a request of the inbox
     before all others."""
-    who = _now(table("core.report_identity")).semi_join(touched, "source_record_id")
-    record = _now(table("core.report_record")).select("source_record_id", "requested_at")
+    who = now(table("core.report_identity")).semi_join(touched, "source_record_id")
+    record = now(table("core.report_record")).select("source_record_id", "requested_at")
     known = who.join(record, "source_record_id")
     words = (
         known.description.lower()

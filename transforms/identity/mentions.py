@@ -10,15 +10,13 @@
 Everything is standardised (`transforms/standardise`) and NULL where it says nothing.
 """
 
-from collections.abc import Callable
 from datetime import date
 
 import ibis
 import ibis.expr.types as ir
 
+from transforms import TableByName, now
 from transforms.standardise import birth_dates, names, nik, places, senders
-
-TableByName = Callable[[str], ir.Table]
 
 COLUMNS = {
     "source_record_id": "uuid",
@@ -54,13 +52,9 @@ def as_written(table: TableByName) -> ir.Table:
     )  # fmt: skip
 
 
-def _now(table: ir.Table) -> ir.Table:
-    return table.filter(table.valid_to.isnull())
-
-
 def _joined(table: TableByName, name: str) -> ir.Table:
     """A core table and its narrow one of direct identifiers, as they hold now."""
-    rows, who = _now(table(f"core.{name}")), _now(table(f"core.{name}_identity"))
+    rows, who = now(table(f"core.{name}")), now(table(f"core.{name}_identity"))
     own = [one for one in who.columns if one not in rows.columns]
     return rows.inner_join(who.select("source_record_id", *own), "source_record_id")
 
@@ -217,7 +211,7 @@ def _notices(table: TableByName) -> list[ir.Table]:
 
 
 def _reporters(table: TableByName) -> ir.Table:
-    report = _now(table("core.report_identity")).filter(lambda row: row.reporter_name.notnull())
+    report = now(table("core.report_identity")).filter(lambda row: row.reporter_name.notnull())
     return _mention(report, "reporter", name=report.reporter_name, phone=report.sender_phone)
 
 

@@ -6,18 +6,14 @@ from datetime import date
 import ibis
 import ibis.expr.types as ir
 
-TableByName = Callable[[str], ir.Table]
+from transforms import TableByName, now
 
 # A camera state older than this says nothing about now.
 CAMERA_STALE_HOURS = 24
 
 
-def _now(table: ir.Table) -> ir.Table:
-    return table.filter(table.valid_to.isnull())
-
-
 def resident_count(table: TableByName, today: date) -> ir.Table:
-    person = _now(table("core.person"))
+    person = now(table("core.person"))
     residents = person.filter(person.status == "resident")
     age = ibis.literal(today).delta(residents.birth_date, unit="year")
     birthday_to_come = (residents.birth_date.month() * 100 + residents.birth_date.day()) > (
@@ -37,7 +33,7 @@ def resident_count(table: TableByName, today: date) -> ir.Table:
 
 
 def report_month(table: TableByName, today: date) -> ir.Table:
-    report = _now(table("core.report"))
+    report = now(table("core.report"))
     # Months are the city's, the timestamps are UTC: Western Indonesian Time is UTC+7 all year.
     local = report.requested_at + ibis.interval(hours=7)
     return (
@@ -49,7 +45,7 @@ def report_month(table: TableByName, today: date) -> ir.Table:
 
 def birth_month(table: TableByName, today: date) -> ir.Table:
     def monthly(name: str, **counts: ir.Value) -> ir.Table:
-        rows = _now(table(name))
+        rows = now(table(name))
         rows = rows.filter(rows.birth_date.notnull())
         return rows.mutate(month=rows.birth_date.truncate("month")).group_by("month").agg(**counts)
 
@@ -72,14 +68,14 @@ def birth_month(table: TableByName, today: date) -> ir.Table:
 
 def proposal_year(table: TableByName, today: date) -> ir.Table:
     return (
-        _now(table("core.proposal"))
+        now(table("core.proposal"))
         .group_by("proposal_year", "level", "region_code", "state")
         .agg(proposals=ibis._.count(), amount_idr=ibis._.amount_idr.sum())
     )
 
 
 def camera_owner(table: TableByName, today: date) -> ir.Table:
-    camera, status = _now(table("core.camera")), _now(table("core.camera_status"))
+    camera, status = now(table("core.camera")), now(table("core.camera_status"))
     joined = camera.left_join(status, camera.source_record_id == status.camera_record_id)
     limit = ibis.timestamp(f"{today} 00:00:00") - ibis.interval(hours=CAMERA_STALE_HOURS)
     fresh = joined.measured_at >= limit

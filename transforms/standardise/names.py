@@ -64,13 +64,8 @@ def without_remark(text: ir.StringValue) -> ir.StringValue:
 
 
 def without_alias(text: ir.StringValue) -> ir.StringValue:
-    """The name before `ALIAS`, `AL.`, `ALS` or `@`; `alias` gives what follows."""
+    """The name before `ALIAS`, `AL.`, `ALS` or `@`."""
     return text.re_replace(r"(.)( ALIAS | ALS\.? | AL\. ?| ?@ ?).*$", r"\1").strip()
-
-
-def alias(text: ir.StringValue) -> ir.StringValue:
-    """What follows `ALIAS` and the like; NULL where there is none."""
-    return text.re_extract(r".(?: ALIAS | ALS\.? | AL\. ?| ?@ ?)(.+)$", 1).strip().nullif("")
 
 
 def without_father(text: ir.StringValue) -> ir.StringValue:

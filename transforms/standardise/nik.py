@@ -1,17 +1,14 @@
 """The national identity number (NIK), column-wise: 16 digits = region of first registration (6) +
 birth date DDMMYY, women DD+40 (6) + serial (4). Always text. Source: UU 23/2006 as amended by UU
 24/2013, Permendagri on NIK; rules and their limits in docs/identity.md, "NIK". The row-wise oracle
-of `whole` and `born` in the tests is `stdnum.id.nik`.
+of `whole` in the tests is `stdnum.id.nik`.
 """
 
 import ibis
 import ibis.expr.types as ir
 
-from transforms.standardise.typed import try_strptime
-
 DATE = "(0[1-9]|[12][0-9]|3[01]|4[1-9]|[56][0-9]|7[01])(0[1-9]|1[0-2])[0-9]{2}"
 RUNNING = ("1234567890123456", "0123456789012345")
-WOMEN_FROM_DAY = 41
 
 
 def digits(text: ir.StringValue) -> ir.StringValue:
@@ -38,18 +35,3 @@ def whole(text: ir.StringValue) -> ir.StringValue:
     nik = digits(text)
     dated = nik.re_search(f"^[0-9]{{6}}{DATE}[0-9]{{4}}$") & (nik.substr(12, 4) != "0000")
     return (dated & ~is_placeholder(nik) & ~is_temporary(nik)).ifelse(nik, ibis.null("string"))
-
-
-def is_female(nik: ir.StringValue) -> ir.BooleanValue:
-    """Whether the number was given to a woman. For numbers that are `whole`."""
-    return nik.substr(6, 2).cast("int32") >= WOMEN_FROM_DAY
-
-
-def born(nik: ir.StringValue, today: ir.DateValue) -> ir.DateValue:
-    """The birth date in the number, in the newest century that is not after `today`: the century is
-    not in it. NULL for a day that the calendar does not have. For numbers that are `whole`."""
-    day = nik.substr(6, 2).cast("int32") % 40
-    year = nik.substr(10, 2).cast("int32")
-    century = ibis.cases((year + 2000 > today.year(), 1900), else_=2000)
-    text = (year + century).cast("string") + "-" + nik.substr(8, 2) + "-" + day.cast("string")
-    return try_strptime(text, "%Y-%m-%d").date()
