@@ -19,18 +19,20 @@ def assign(connection: duckdb.DuckDBPyConnection) -> None:
     """Table `assigned` (cluster, person_id, event, other_person_id) from table `member`
     (mention_id, cluster) and the links that hold in the lake.
 
-    Largest overlap first, then the older id, then in the order of id and cluster: nothing depends
-    on the order of rows. What a person once held counts after what it holds now, so that who
-    returns, or is parted again, is who was there.
+    Largest overlap first, then whose mention had the id first, then the older id. What a person
+    once held counts after what it holds now, so that who returns, or is parted again, is who was
+    there. `first` is the place of a link in the order in which links were written, which is that
+    of mentions within a run: nothing depends on the order of rows.
     """
     connection.execute(
         """
         CREATE OR REPLACE TEMP TABLE held AS
         SELECT role || ':' || source_record_id AS mention_id, person_id,
-            bool_or(valid_to IS NULL) AS now
+            bool_or(valid_to IS NULL) AS now, min(rowid) AS first
         FROM lake.core.person_mention GROUP BY ALL;
         CREATE OR REPLACE TEMP TABLE overlap AS
-        SELECT cluster, person_id, count(*) FILTER (now) AS now, count(*) AS ever, since
+        SELECT cluster, person_id, count(*) FILTER (now) AS now, count(*) AS ever,
+            min(first) AS first, since
         FROM member JOIN held USING (mention_id) JOIN (
             SELECT person_id, min(night) AS since FROM lake.core.person_history GROUP BY ALL)
             USING (person_id)
@@ -46,9 +48,9 @@ def assign(connection: duckdb.DuckDBPyConnection) -> None:
             CREATE OR REPLACE TEMP TABLE chosen AS
             SELECT cluster, person_id FROM rest
             QUALIFY row_number() OVER (
-                    PARTITION BY cluster ORDER BY now DESC, ever DESC, since, person_id) = 1
+                    PARTITION BY cluster ORDER BY now DESC, ever DESC, since, first, person_id) = 1
                 AND row_number() OVER (
-                    PARTITION BY person_id ORDER BY now DESC, ever DESC, cluster) = 1
+                    PARTITION BY person_id ORDER BY now DESC, ever DESC, first, cluster) = 1
             """
         )
         if not connection.execute("SELECT count(*) FROM chosen").fetchall()[0][0]:
@@ -64,7 +66,7 @@ def assign(connection: duckdb.DuckDBPyConnection) -> None:
         """
         INSERT INTO assigned
         SELECT cluster, uuid(), if(any_value(person_id) IS NULL, 'created', 'split_from'),
-            arg_min(person_id, (-now, -ever, since, person_id))
+            arg_min(person_id, (-now, -ever, since, first, person_id))
         FROM (SELECT DISTINCT cluster FROM member ANTI JOIN assigned USING (cluster))
         LEFT JOIN overlap USING (cluster) GROUP BY cluster
         """
@@ -105,9 +107,6 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
     if _any(connection, "closing"):
         connection.execute(
             f"""
-            DELETE FROM lake.core.person_mention AS held USING closing
-            WHERE held.valid_to IS NULL AND held.valid_from = DATE '{night}'
-                AND held.source_record_id = closing.source_record_id AND held.role = closing.role;
             UPDATE lake.core.person_mention AS held SET valid_to = DATE '{night}' FROM closing
             WHERE held.valid_to IS NULL
                 AND held.source_record_id = closing.source_record_id AND held.role = closing.role;
@@ -119,7 +118,7 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
             INSERT INTO lake.core.person_mention
             SELECT source_record_id, role, person_id, how, probability, '{model}', DATE '{night}',
                 NULL
-            FROM opening
+            FROM opening ORDER BY source_record_id, role
             """
         )
     if _any(connection, "happened"):
@@ -171,7 +170,7 @@ def find(
             """
             SELECT other_person_id FROM lake.core.person_history
             WHERE person_id = ? AND event = 'merged_into' AND night <= ?
-            ORDER BY night DESC LIMIT 1
+            ORDER BY night DESC, rowid DESC LIMIT 1
             """,
             [person_id, night],
         ).fetchall()

@@ -96,7 +96,7 @@ def test_no_term_that_few_bear_is_kept_in_the_model(linked):
         WHERE term IS NOT NULL AND column_name = 'name'
         """,
     )[0]
-    assert kept > 20
+    assert kept > 10
     assert fewest > 4.9
 
 
