@@ -22,7 +22,9 @@ from sqlglot import exp
 from common import clock
 from common.definition import Source, Stream, load_sources
 from common.settings import Settings
+from transforms import now
 from transforms.conform import conform_of
+from transforms.identity import golden
 from transforms.identity.mentions import mentions
 from transforms.marts import MARTS
 from transforms.standardise.typed import SENT, parsed, typed
@@ -95,14 +97,27 @@ def brought_in(source: Source, stream: Stream) -> Graph:
 
 
 def linked(settings: Settings) -> Graph:
-    """Persons: their ids are Muara's own; everything that a mention is made of decides which."""
-    spoken = computed("mention", mentions(_unbound, clock.today(settings)))
+    """Persons: their ids are Muara's own; everything that a mention is made of decides which. Their
+    golden records are made of the mentions."""
+    mention = mentions(_unbound, clock.today(settings))
+    spoken = computed("mention", mention)
     read = frozenset().union(*(origin.values | origin.choice for origin in spoken.values()))
+    claim = golden.claims(mention, now(_unbound("core.person_mention")))
+    record = golden.golden(claim)
+    given = {
+        "core.golden_record": record,
+        "core.golden_record_identity": record,
+        "core.golden_origin": golden.origins(claim),
+    }
     return {
         f"{table.name}.{name}": Origin(own=one.en, choice=read if name == LINKED else frozenset())
         for table in tables().values()
         if table.schema_name == "core" and not table.is_of_landing
         for name, one in table.columns.items()
+    } | {
+        column: origin
+        for name, expression in given.items()
+        for column, origin in computed(name, expression.select(*tables()[name].columns)).items()
     }
 
 
@@ -284,6 +299,9 @@ def _origin(value: ops.Value) -> Origin:
                 values, conditions = _behind(node.rel, node.name)
             case ops.CountStar():
                 values, conditions = _counted(node.arg)
+            case ops.ArgMin():
+                values = [node.arg]
+                conditions = [one for one in (node.key, node.where) if one is not None]
             case _:
                 values = [one for one in node.__children__ if isinstance(one, ops.Value)]
         if isinstance(node, ops.Literal) and is_value and node.value is not None:

@@ -12,16 +12,18 @@ from typing import Any
 
 import duckdb
 import ibis
+import ibis.expr.types as ir
 
 from common import clock
 from common.errors import DefinitionError, WarehouseFault
 from common.log import log
 from common.settings import Settings
-from transforms.identity import matching, training
+from transforms import now
+from transforms.identity import golden, matching, training
 from transforms.identity.mentions import mentions
 from transforms.identity.partition import candidates, partition
 from warehouse import decisions, persons
-from warehouse.catalog import attach, by_name, open_duckdb, transaction, writer_lock
+from warehouse.catalog import attach, by_name, make_equal, open_duckdb, transaction, writer_lock
 
 VERSION_LENGTH = 12
 
@@ -70,6 +72,7 @@ def link(settings: Settings, *, retrain: bool = False) -> Linked:
                 version = _keep(connection, settings, definition)
             persons.assign(connection)
             events = persons.record(connection, clock.today(settings), version)
+            _describe(connection)
         count, pairs, people, linked = connection.execute(
             """
             SELECT (SELECT count(*) FROM mention), (SELECT count(*) FROM edge),
@@ -94,6 +97,25 @@ def _gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         raise WarehouseFault(
             "core speaks of nobody yet", next_step="run a night first: `muara night`."
         )
+
+
+def _describe(connection: duckdb.DuckDBPyConnection) -> None:
+    """The golden record of every person."""
+    backend = ibis.duckdb.from_connection(connection)
+
+    def keep(name: str, expression: ir.Table) -> ir.Table:
+        query = ibis.to_sql(expression, dialect="duckdb")
+        connection.execute(f"CREATE TEMP TABLE {name} AS {query}")
+        return backend.table(name, database=("temp", "main"))
+
+    holds = now(by_name(connection)("core.person_mention"))
+    mention = backend.table("mention", database=("memory", "main"))
+    claim = keep("claim", golden.claims(mention, holds))
+    keep("golden", golden.golden(claim))
+    keep("golden_origin", golden.origins(claim))
+    for name in ("golden_record", "golden_record_identity"):
+        make_equal(connection, f"core.{name}", "FROM golden")
+    make_equal(connection, "core.golden_origin", "FROM golden_origin")
 
 
 def _model(

@@ -402,19 +402,31 @@ def _merge_small_files(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def replace_if_changed(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> bool:
-    """Make table `name` hold exactly the rows of `query`; write nothing when it already does."""
+def make_equal(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> bool:
+    """Make table `name` hold exactly the rows of `query`, in the caller's transaction. Only the
+    rows of keys that differ are written; returns whether any does."""
+    table = tables()[name]
     columns = ", ".join(
-        f'CAST("{column}" AS {kind.type}) AS "{column}"'
-        for column, kind in tables()[name].columns.items()
+        f'CAST("{column}" AS {kind.type}) AS "{column}"' for column, kind in table.columns.items()
     )
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE wanted AS SELECT {columns} FROM ({query})")
-    differs = connection.execute(
-        f"(SELECT * FROM wanted EXCEPT ALL SELECT * FROM lake.{name}) UNION ALL "
-        f"(SELECT * FROM lake.{name} EXCEPT ALL SELECT * FROM wanted) LIMIT 1"
-    ).fetchone()
-    if differs:
-        with transaction(connection):
-            connection.execute(f"DELETE FROM lake.{name}")
-            connection.execute(f"INSERT INTO lake.{name} SELECT * FROM wanted")
-    return differs is not None
+    key = ", ".join(f'"{part}"' for part in table.key)
+    of_key = " AND ".join(f'one."{part}" IS NOT DISTINCT FROM differing."{part}"'
+                          for part in table.key)  # fmt: skip
+    differ = connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE wanted AS SELECT {columns} FROM ({query});
+        CREATE OR REPLACE TEMP TABLE differing AS
+        SELECT {key} FROM (FROM lake.{name} EXCEPT ALL FROM wanted)
+        UNION
+        SELECT {key} FROM (FROM wanted EXCEPT ALL FROM lake.{name});
+        SELECT count(*) FROM differing
+        """
+    ).fetchall()[0][0]
+    if differ:
+        connection.execute(
+            f"""
+            DELETE FROM lake.{name} AS one USING differing WHERE {of_key};
+            INSERT INTO lake.{name} SELECT one.* FROM wanted AS one SEMI JOIN differing ON {of_key}
+            """
+        )
+    return differ > 0

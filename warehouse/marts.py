@@ -1,4 +1,4 @@
-"""Bring the mart tables up to tonight; a mart whose rows did not change is not written."""
+"""Bring the mart tables up to tonight; only rows that differ are written."""
 
 from collections.abc import Callable
 from datetime import date
@@ -7,19 +7,17 @@ import ibis
 import ibis.expr.types as ir
 
 from common.settings import Settings
-from warehouse.catalog import by_name, replace_if_changed, writing
+from warehouse.catalog import by_name, make_equal, transaction, writing
 
 Mart = Callable[[Callable[[str], ir.Table], date], ir.Table]
 
 
 def build_marts(settings: Settings, marts: dict[str, Mart], today: date) -> list[str]:
     """Returns the names of the marts that changed."""
-    with writing(settings) as connection:
+    with writing(settings) as connection, transaction(connection):
         table = by_name(connection)
         return [
             name
             for name, mart in marts.items()
-            if replace_if_changed(
-                connection, name, str(ibis.to_sql(mart(table, today), dialect="duckdb"))
-            )
+            if make_equal(connection, name, str(ibis.to_sql(mart(table, today), dialect="duckdb")))
         ]

@@ -137,12 +137,16 @@ def _any(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
 
 @dataclass(frozen=True)
 class Person:
-    """What an id stands for: `person_id` is the one that holds its mentions now, after merges."""
+    """What an id stands for: `person_id` is the one that holds its mentions now, after merges.
+    `golden`: status and leading record of the golden record, empty for a night that is past;
+    `origins`: the values that other records give."""
 
     asked: UUID
     person_id: UUID
     mentions: list[dict[str, Any]]
     history: list[dict[str, Any]]
+    golden: dict[str, Any]
+    origins: list[dict[str, Any]]
 
 
 def find(
@@ -187,7 +191,25 @@ def find(
         """,
         [night, list(seen), list(seen)],
     )
-    return Person(asked, person_id, mentions, history) if history else None
+    golden: list[dict[str, Any]] = []
+    origins: list[dict[str, Any]] = []
+    if as_of is None:
+        golden, origins = (
+            _rows(
+                connection,
+                f"SELECT {columns} FROM lake.core.{table} WHERE person_id = ? ORDER BY ALL",
+                [person_id],
+            )
+            for table, columns in (
+                ("golden_record", "status, role, source_record_id"),
+                ("golden_origin", "attribute, role, source_record_id"),
+            )
+        )
+    return (
+        Person(asked, person_id, mentions, history, golden[0] if golden else {}, origins)
+        if history
+        else None
+    )
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, query: str, values: list[Any]) -> list[dict]:

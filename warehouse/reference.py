@@ -6,7 +6,7 @@ Every row names its origin. A table is rewritten only when its content changed.
 from pathlib import Path
 
 from common.settings import Settings
-from warehouse.catalog import replace_if_changed, writing
+from warehouse.catalog import make_equal, transaction, writing
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -77,9 +77,9 @@ def _queries(settings: Settings) -> dict[str, str]:
 
 def load_reference(settings: Settings) -> list[str]:
     """Bring the reference tables up to the packaged data. Returns the tables that changed."""
-    with writing(settings) as connection:
+    with writing(settings) as connection, transaction(connection):
         return [
             name
             for name, query in _queries(settings).items()
-            if replace_if_changed(connection, name, query)
+            if make_equal(connection, name, query)
         ]

@@ -21,7 +21,8 @@ def person_show(
     as_of: Annotated[str | None, typer.Option(help="a night, YYYY-MM-DD")] = None,
     as_json: Json = False,
 ) -> None:
-    """Which records speak of a person, and what happened to the id. No names: those are in core.
+    """Which records speak of a person, which of them gives each value of the golden record, and
+    what happened to the id. No names: those are in core.
 
     Example: muara person show 6f1c… --as-of 2026-11-20
     """
@@ -40,6 +41,11 @@ def person_show(
     def show() -> None:
         if found.person_id != found.asked:
             console.print(f"now {found.person_id}")
+        if found.golden:
+            leads = f"{found.golden['role']}:{found.golden['source_record_id']}"
+            console.print(f"{found.golden['status']}; values from {leads}")
+        for one in found.origins:
+            console.print(f"{one['attribute']} from {one['role']}:{one['source_record_id']}")
         for one in found.mentions:
             console.print(
                 f"{one['role']}:{one['source_record_id']}  {one['how']} since {one['valid_from']}"

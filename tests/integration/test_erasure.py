@@ -33,6 +33,7 @@ def test_an_erased_person_is_gone_and_last_month_still_answers(first_night, tmp_
             "UPDATE biodata_wni SET nama_lgkp_ibu = ? WHERE nik_ibu = ?", [NAME, nik]
         )
     town.settings.today += timedelta(days=30)
+    town.settings.impact_assessment = "PDP/1/2026"
     assert town.night() == []
     last_month = town.settings.today - timedelta(days=20)
     counted = residents(town, last_month)
@@ -48,6 +49,7 @@ def test_an_erased_person_is_gone_and_last_month_still_answers(first_night, tmp_
         ).fetchall()
     people_waived(town, record)
     assert waivers(town) == 1
+    known = persons(town)
     original = town.home / "originals" / "brojol" / "aa" / "planted"
     original.parent.mkdir(parents=True)
     original.write_text(f"no_surat;nama_ibu;nik_ibu\nRS/1;{NAME};{nik}\n")
@@ -61,6 +63,7 @@ def test_an_erased_person_is_gone_and_last_month_still_answers(first_night, tmp_
     leave.deliver(town.settings)
     assert_gone(town, nik)
     assert waivers(town) == 0
+    assert persons(town) < known
     left = trace(town.settings, record)
     assert (left.erased_on, left.landed, left.held) == (town.settings.today, [], [])
     assert {(one.table, one.closed_reason) for one in left.versions} == {("core.person", "erased")}
@@ -79,6 +82,12 @@ def test_an_erased_person_is_gone_and_last_month_still_answers(first_night, tmp_
             "SELECT excluded_reasons['erased_on_request'] FROM lake.ops.ledger "
             "WHERE stream = 'resident' AND strategy <> 'replay' ORDER BY batch_id DESC LIMIT 1"
         ).fetchall() == [(sent,)]
+
+
+def persons(town):
+    with reading(town.settings) as connection:
+        query = "SELECT count(*) FROM lake.core.golden_record_identity"
+        return connection.execute(query).fetchall()[0][0]
 
 
 def people_waived(town, record):

@@ -3,11 +3,14 @@
 from uuid import UUID
 
 import pytest
+from typer.testing import CliRunner
 
 from common.errors import DefinitionError
+from muara import cli
 from pipeline.link import link
-from tests.who import SAID_MORE, of_persons
-from warehouse.catalog import reading
+from tests.who import SAID_MORE, give_truth, of_persons
+from transforms.identity import golden
+from warehouse.catalog import attach, open_duckdb, reading
 from warehouse.decisions import Mention, decide, undo
 
 
@@ -72,6 +75,89 @@ def test_a_second_run_changes_nothing(linked):
     assert rows(town, "FROM ducklake_current_snapshot('lake')") == snapshot
 
 
+def test_each_person_has_one_golden_record_of_values_that_a_record_says(linked):
+    town, done = linked
+    said = " UNION ALL ".join(
+        f"SELECT '{name}' AS attribute, person_id, {name}::VARCHAR AS value FROM lake.core.{table}"
+        for table, names in (("golden_record", golden.OPEN), ("golden_record_identity", golden.DIRECT))
+        for name in names
+    )
+    assert rows(town, "SELECT count(*), sum(mentions) FROM lake.core.golden_record") == [
+        (done.persons, done.mentions)
+    ]
+    # What leads a resident is the registry's own row, value for value.
+    assert rows(
+        town,
+        """
+        SELECT count(*) FROM lake.core.golden_record AS golden
+        JOIN lake.core.golden_record_identity AS who USING (person_id)
+        JOIN lake.core.person_identity AS own
+            ON own.source_record_id = golden.source_record_id AND own.valid_to IS NULL
+        JOIN lake.core.person AS person
+            ON person.source_record_id = golden.source_record_id AND person.valid_to IS NULL
+        WHERE golden.role = 'resident' AND (who.person_name, golden.status, golden.sex)
+            IS NOT DISTINCT FROM (own.person_name, person.status, person.sex)
+        """,
+    ) == [(town_residents(town),)]
+    # A phone is given by the report whose parent or reporter has it, never by the registry.
+    given = rows(
+        town,
+        f"""
+        SELECT origin.role, count(*), count(value) FROM lake.core.golden_origin AS origin
+        JOIN ({said}) USING (person_id, attribute)
+        WHERE attribute = 'phone' GROUP BY ALL ORDER BY ALL
+        """,
+    )
+    assert {role for role, *_ in given} <= {"mother", "father", "reporter"}
+    assert sum(count for _, count, _ in given) > 50
+    assert all(count == values for _, count, values in given)
+
+
+def test_nobody_dead_or_moved_away_counts_as_a_resident(linked):
+    town, _ = linked
+    connection = open_duckdb(town.settings)
+    try:
+        attach(connection, town.settings, read_only=True)
+        give_truth(connection, town.settings, town.sources)
+        found = connection.execute(
+            f"""
+            SELECT person.status, golden.status, count(DISTINCT person_key)
+            FROM truth JOIN lake.core.person_mention AS said
+                ON truth.mention_id = said.role || ':' || said.source_record_id
+            JOIN lake.core.golden_record AS golden USING (person_id)
+            JOIN '{town.home / "city" / "truth" / "person.parquet"}' AS person USING (person_key)
+            WHERE said.role = 'resident' GROUP BY ALL
+            """
+        ).fetchall()
+    finally:
+        connection.close()
+    counted = {(true, ours): persons for true, ours, persons in found}
+    assert sum(counted.values()) == town_residents(town)
+    assert {ours for true, ours in counted if true == "dead"} == {"dead"}
+    assert {ours for true, ours in counted if true == "moved_out"} == {"moved_out"}
+
+
+def test_the_command_tells_which_record_gives_what_and_no_value(linked, monkeypatch):
+    town, _ = linked
+    ((person, leads, role, name, nik),) = rows(
+        town,
+        """
+        SELECT person_id, source_record_id, role, person_name, nik
+        FROM lake.core.golden_record JOIN lake.core.golden_record_identity
+            USING (person_id, source_record_id)
+        SEMI JOIN (FROM lake.core.golden_origin WHERE attribute = 'phone') USING (person_id)
+        WHERE status = 'resident' ORDER BY person_id LIMIT 1
+        """,
+    )
+    monkeypatch.setenv("MUARA_HOME", str(town.home))
+    shown = CliRunner().invoke(cli.app, ["person", "show", str(person)]).stdout
+    assert f"resident; values from {role}:{leads}" in shown
+    assert "phone from " in shown
+    assert f"{person} created" in shown
+    assert name not in shown
+    assert nik not in shown
+
+
 def test_ids_are_random(linked, first_night, tmp_path):
     town, _ = linked
     other = first_night.copy(tmp_path / "var")
@@ -130,7 +216,7 @@ def test_what_people_decide_binds_until_it_is_undone(linked, tmp_path):
     town = linked[0].copy(tmp_path / "var")
     town.settings.impact_assessment = "PDP/1/2026"
     night = town.settings.today
-    before = dict(rows(town, PERSON_OF))
+    before, described = dict(rows(town, PERSON_OF)), golden_records(town)
     (joined,) = rows(
         town,
         "SELECT list(role || ':' || source_record_id ORDER BY role DESC)[:2] "
@@ -152,6 +238,9 @@ def test_what_people_decide_binds_until_it_is_undone(linked, tmp_path):
     now = dict(rows(town, PERSON_OF))
     assert now[joined[0]] != now[joined[1]]
     assert now[alone[0]] == now[alone[1]]
+    for then, since in list(zip(described, golden_records(town), strict=True))[:2]:
+        assert len(since) == len(then)
+    assert len(set(golden_records(town)[0]) - set(described[0])) == 3
     assert link(town.settings, retrain=True).events == {}
     assert dict(rows(town, PERSON_OF)) == now
 
@@ -171,6 +260,14 @@ def test_what_people_decide_binds_until_it_is_undone(linked, tmp_path):
         undo(town.settings, same, by="Petugas 8", night=night)
     link(town.settings)
     assert dict(rows(town, PERSON_OF)) == before
+    assert golden_records(town) == described
+
+
+def golden_records(town):
+    return [
+        rows(town, f"FROM lake.core.{table} ORDER BY ALL")
+        for table in ("golden_record", "golden_record_identity", "golden_origin")
+    ]
 
 
 PERSON_OF = """

@@ -12,6 +12,7 @@ from warehouse.tables import tables
 
 MENTIONS = [UUID(int=number) for number in range(7)]
 NIGHT = date(2026, 11, 23)
+PERSONS = ("core.person_mention", "core.person_history", "core.golden_record", "core.golden_origin")
 
 # A run: for every mention the group it is in, or None when no record speaks so any more; and
 # whether it is a later night than the run before.
@@ -20,12 +21,12 @@ RUNS = st.lists(st.tuples(GROUPS, st.booleans()), min_size=1, max_size=5)
 
 
 class Lake:
-    """A catalog of its own with the tables of persons."""
+    """A catalog of its own with the tables that `persons` reads."""
 
     def __enter__(self):
         self.connection = duckdb.connect(config={"threads": 1})
         self.connection.execute("ATTACH ':memory:' AS lake; CREATE SCHEMA lake.core")
-        for name in ("core.person_mention", "core.person_history"):
+        for name in PERSONS:
             self.connection.execute(tables()[name].ddl("lake"))
         self.night = NIGHT
         return self

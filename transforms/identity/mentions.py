@@ -6,8 +6,10 @@
 - what identifies: `nik`, `name`, `words`, `sound`, `birth_date`, `day` (day and month in either
   order), `sex`, `town`, `household_number`, `phone`,
 - who belongs to the person: `mother_nik`, `mother_sound`, `father_nik`, `father_sound`,
-  `partner_nik`, `birth_time` (of a child).
-Everything is standardised (`transforms/standardise`) and NULL where it says nothing.
+  `partner_nik`, `birth_time` (of a child),
+- what else is known: `person_name` and `birth_place` as written, `region_code`, `status`, `said_in`
+  (core table), `said_at` (by the source, else the night it came).
+What identifies is standardised (`transforms/standardise`); everything is NULL where it says nothing.
 """
 
 from datetime import date
@@ -34,6 +36,10 @@ COLUMNS = {
     "partner_nik": "string",
     "birth_time": "string",
     "phone": "string",
+    "region_code": "string",
+    "status": "string",
+    "said_in": "string",
+    "said_at": "timestamp",
 }
 REGISTRY = "resident"
 HEAD_AND_SPOUSE = ("1", "2", "3")
@@ -59,9 +65,17 @@ def _joined(table: TableByName, name: str) -> ir.Table:
     return rows.inner_join(who.select("source_record_id", *own), "source_record_id")
 
 
-def _mention(rows: ir.Table, role: str, **said: ir.Value) -> ir.Table:
+def _mention(
+    rows: ir.Table, role: str, said_in: str, said_at: ir.Value, **said: ir.Value
+) -> ir.Table:
     """Rows in the shape of COLUMNS; what is not said is NULL."""
-    values = {"source_record_id": rows.source_record_id, "role": ibis.literal(role), **said}
+    values = {
+        "source_record_id": rows.source_record_id,
+        "role": ibis.literal(role),
+        "said_in": ibis.literal(said_in),
+        "said_at": ibis.coalesce(said_at.cast("timestamp"), rows.valid_from.cast("timestamp")),
+        **said,
+    }
     return rows.select(
         **{
             name: values[name].cast(kind) if name in values else ibis.null(kind)
@@ -84,6 +98,10 @@ def _residents(table: TableByName) -> ir.Table:
     return _mention(
         person,
         REGISTRY,
+        "core.person",
+        person.changed_at.coalesce(person.registered_at),
+        region_code=person.region_code,
+        status=person.status,
         nik=person.nik,
         name=person.person_name,
         birth_date=person.birth_date,
@@ -103,6 +121,9 @@ def _books(table: TableByName) -> ir.Table:
     return _mention(
         book,
         "book",
+        "core.book_resident",
+        book.valid_from,
+        region_code=book.region_code,
         nik=book.nik,
         name=book.person_name,
         birth_date=book.birth_date,
@@ -129,6 +150,8 @@ def _reported(table: TableByName) -> list[ir.Table]:
         _mention(
             birth,
             "child",
+            "core.birth_report",
+            birth.updated_at,
             name=birth.child_name,
             birth_date=birth.birth_date,
             sex=birth.sex,
@@ -142,6 +165,8 @@ def _reported(table: TableByName) -> list[ir.Table]:
         _mention(
             birth,
             "mother",
+            "core.birth_report",
+            birth.updated_at,
             nik=birth.mother_nik,
             name=birth.mother_name,
             birth_date=birth.mother_birth_date,
@@ -152,6 +177,8 @@ def _reported(table: TableByName) -> list[ir.Table]:
         _mention(
             birth,
             "father",
+            "core.birth_report",
+            birth.updated_at,
             nik=birth.father_nik,
             name=birth.father_name,
             birth_date=birth.father_birth_date,
@@ -168,6 +195,8 @@ def _certified(table: TableByName) -> list[ir.Table]:
         _mention(
             certificate,
             "child",
+            "core.birth_certificate",
+            certificate.created_at,
             nik=certificate.child_nik,
             name=certificate.child_name,
             birth_date=certificate.birth_date,
@@ -175,9 +204,14 @@ def _certified(table: TableByName) -> list[ir.Table]:
             mother_nik=certificate.mother_nik,
         ),
         _mention(
-            certificate, "mother", nik=certificate.mother_nik, sex=ibis.literal("female")
+            certificate,
+            "mother",
+            "core.birth_certificate",
+            certificate.created_at,
+            nik=certificate.mother_nik,
+            sex=ibis.literal("female"),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _notices(table: TableByName) -> list[ir.Table]:
@@ -186,6 +220,8 @@ def _notices(table: TableByName) -> list[ir.Table]:
         _mention(
             notice,
             "child",
+            "core.birth_notice",
+            notice.notice_date,
             birth_date=notice.birth_date,
             sex=notice.sex,
             mother_nik=notice.mother_nik,
@@ -196,6 +232,8 @@ def _notices(table: TableByName) -> list[ir.Table]:
         _mention(
             notice,
             "mother",
+            "core.birth_notice",
+            notice.notice_date,
             nik=notice.mother_nik,
             name=notice.mother_name,
             sex=ibis.literal("female"),
@@ -203,6 +241,8 @@ def _notices(table: TableByName) -> list[ir.Table]:
         _mention(
             notice,
             "father",
+            "core.birth_notice",
+            notice.notice_date,
             name=notice.father_name,
             sex=ibis.literal("male"),
             partner_nik=notice.mother_nik,
@@ -212,7 +252,14 @@ def _notices(table: TableByName) -> list[ir.Table]:
 
 def _reporters(table: TableByName) -> ir.Table:
     report = now(table("core.report_identity")).filter(lambda row: row.reporter_name.notnull())
-    return _mention(report, "reporter", name=report.reporter_name, phone=report.sender_phone)
+    return _mention(
+        report,
+        "reporter",
+        "core.report_identity",
+        report.valid_from,
+        name=report.reporter_name,
+        phone=report.sender_phone,
+    )
 
 
 def _standardised(spoken: ir.Table, today: date) -> ir.Table:
@@ -225,6 +272,8 @@ def _standardised(spoken: ir.Table, today: date) -> ir.Table:
         mention_id=spoken.role + ":" + spoken.source_record_id.cast("string"),
         **numbers,
         name=name,
+        person_name=name.notnull().ifelse(spoken.name, ibis.null("string")),
+        birth_place=spoken.town,
         sound=names.sound(name),
         birth_date=born,
         day=birth_dates.day(born),
