@@ -25,6 +25,7 @@ from common.settings import Settings
 from transforms import now
 from transforms.conform import conform_of
 from transforms.identity import golden
+from transforms.identity.birth_cases import birth_cases
 from transforms.identity.mentions import mentions
 from transforms.marts import MARTS
 from transforms.standardise.typed import SENT, parsed, typed
@@ -98,7 +99,7 @@ def brought_in(source: Source, stream: Stream) -> Graph:
 
 def linked(settings: Settings) -> Graph:
     """Persons: their ids are Muara's own; everything that a mention is made of decides which. Their
-    golden records are made of the mentions."""
+    golden records are made of the mentions, and the births of both."""
     mention = mentions(_unbound, clock.today(settings))
     spoken = computed("mention", mention)
     read = frozenset().union(*(origin.values | origin.choice for origin in spoken.values()))
@@ -108,6 +109,7 @@ def linked(settings: Settings) -> Graph:
         "core.golden_record": record,
         "core.golden_record_identity": record,
         "core.golden_origin": golden.origins(claim),
+        "core.birth_case": birth_cases(_unbound),
     }
     return {
         f"{table.name}.{name}": Origin(own=one.en, choice=read if name == LINKED else frozenset())

@@ -20,6 +20,7 @@ from common.log import log
 from common.settings import Settings
 from transforms import now
 from transforms.identity import golden, matching, training
+from transforms.identity.birth_cases import birth_cases
 from transforms.identity.mentions import mentions
 from transforms.identity.partition import candidates, partition
 from warehouse import decisions, persons
@@ -100,7 +101,7 @@ def _gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 
 
 def _describe(connection: duckdb.DuckDBPyConnection) -> None:
-    """The golden record of every person."""
+    """The golden record of every person, and the birth case of every child."""
     backend = ibis.duckdb.from_connection(connection)
 
     def keep(name: str, expression: ir.Table) -> ir.Table:
@@ -116,6 +117,8 @@ def _describe(connection: duckdb.DuckDBPyConnection) -> None:
     for name in ("golden_record", "golden_record_identity"):
         make_equal(connection, f"core.{name}", "FROM golden")
     make_equal(connection, "core.golden_origin", "FROM golden_origin")
+    keep("birth_case", birth_cases(by_name(connection)))
+    make_equal(connection, "core.birth_case", "FROM birth_case")
 
 
 def _model(

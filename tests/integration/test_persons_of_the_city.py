@@ -77,9 +77,10 @@ def test_a_second_run_changes_nothing(linked):
 
 def test_each_person_has_one_golden_record_of_values_that_a_record_says(linked):
     town, done = linked
+    tables = {"golden_record": golden.OPEN, "golden_record_identity": golden.DIRECT}
     said = " UNION ALL ".join(
         f"SELECT '{name}' AS attribute, person_id, {name}::VARCHAR AS value FROM lake.core.{table}"
-        for table, names in (("golden_record", golden.OPEN), ("golden_record_identity", golden.DIRECT))
+        for table, names in tables.items()
         for name in names
     )
     assert rows(town, "SELECT count(*), sum(mentions) FROM lake.core.golden_record") == [
@@ -135,6 +136,48 @@ def test_nobody_dead_or_moved_away_counts_as_a_resident(linked):
     assert sum(counted.values()) == town_residents(town)
     assert {ours for true, ours in counted if true == "dead"} == {"dead"}
     assert {ours for true, ours in counted if true == "moved_out"} == {"moved_out"}
+
+
+def test_births_are_followed_to_the_register(linked):
+    """Of each child: which of notice, report, certificate and registry row core has, by the truth
+    and by our cases."""
+    town, _ = linked
+    kinds = {"birth_notice": "notice", "birth_report": "report",
+             "birth_certificate": "certificate", "person": "resident"}  # fmt: skip
+    spoken = " UNION ALL ".join(
+        f"SELECT '{'resident' if kind == 'resident' else 'child'}:' || source_record_id "
+        f"AS mention_id, source_record_id, '{kind}' AS kind FROM lake.core.{table} "
+        "WHERE valid_to IS NULL"
+        for table, kind in kinds.items()
+    )
+    connection = open_duckdb(town.settings)
+    try:
+        attach(connection, town.settings, read_only=True)
+        give_truth(connection, town.settings, town.sources)
+        children, right = connection.execute(
+            f"""
+            WITH spoken AS (FROM ({spoken}) JOIN truth USING (mention_id)),
+            truly AS (
+                SELECT person_key, list_sort(list(DISTINCT kind)) AS kinds
+                FROM spoken GROUP BY ALL HAVING bool_or(kind <> 'resident')),
+            cases AS (
+                SELECT person_id, min(person_key) AS person_key,
+                    count(DISTINCT person_key) AS children,
+                    list_sort(list(DISTINCT kind)) AS kinds
+                FROM lake.core.person_mention AS held
+                SEMI JOIN lake.core.birth_case AS one ON one.person_id = held.person_id
+                JOIN spoken ON spoken.mention_id = held.role || ':' || held.source_record_id
+                WHERE held.valid_to IS NULL GROUP BY ALL)
+            SELECT count(*), count(*) FILTER (cases.kinds = truly.kinds AND children = 1)
+            FROM truly LEFT JOIN cases USING (person_key)
+            """
+        ).fetchall()[0]
+    finally:
+        connection.close()
+    assert children > 100
+    assert right / children >= 0.99
+    states = dict(rows(town, "SELECT state, count(*) FROM lake.core.birth_case GROUP BY ALL"))
+    assert set(states) >= {"noticed", "certified", "claimed", "in_register"}, states
 
 
 def test_the_command_tells_which_record_gives_what_and_no_value(linked, monkeypatch):

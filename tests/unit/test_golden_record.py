@@ -54,7 +54,9 @@ def test_a_mention_has_all_that_is_asked_of_it():
 
 def test_the_registry_leads_and_others_fill_what_it_does_not_say():
     made, origins = golden_of(
-        record(1, "book", person_name="SITI A.", birth_place="CIREBON", region_code="32.74.01.1001"),
+        record(
+            1, "book", person_name="SITI A.", birth_place="CIREBON", region_code="32.74.01.1001"
+        ),
         record(2, "resident", 2020, person_name="SITI AMINAH", status="resident", nik="1" * 16),
         record(3, "mother", person_name="ST. AMINAH", phone="+628111"),
         record(4, "reporter", person_name="Siti", phone="+628999"),

@@ -9,7 +9,7 @@
   `partner_nik`, `birth_time` (of a child),
 - what else is known: `person_name` and `birth_place` as written, `region_code`, `status`, `said_in`
   (core table), `said_at` (by the source, else the night it came).
-What identifies is standardised (`transforms/standardise`); everything is NULL where it says nothing.
+What identifies is standardised (`transforms/standardise`); what says nothing is NULL.
 """
 
 from datetime import date
@@ -43,6 +43,8 @@ COLUMNS = {
 }
 REGISTRY = "resident"
 HEAD_AND_SPOUSE = ("1", "2", "3")
+NAMED = ("mother", "father", "reporter")
+"""Roles in which a record speaks of nobody when it says neither a name nor a number."""
 
 
 def mentions(table: TableByName, today: date) -> ir.Table:
@@ -268,7 +270,7 @@ def _standardised(spoken: ir.Table, today: date) -> ir.Table:
     }
     name = names.standard(spoken.name)
     born = birth_dates.believable(spoken.birth_date, ibis.literal(today))
-    return spoken.mutate(
+    made = spoken.mutate(
         mention_id=spoken.role + ":" + spoken.source_record_id.cast("string"),
         **numbers,
         name=name,
@@ -284,3 +286,4 @@ def _standardised(spoken: ir.Table, today: date) -> ir.Table:
         father_sound=names.sound(names.standard(spoken.father_name)),
         phone=senders.phone(spoken.phone),
     ).drop("mother_name", "father_name")
+    return made.filter(made.role.notin(NAMED) | made.nik.notnull() | made.name.notnull())

@@ -66,6 +66,15 @@ def birth_month(table: TableByName, today: date) -> ir.Table:
     return joined.select("month", **{name: joined[name].fill_null(0) for name in counts})
 
 
+def birth_state(table: TableByName, today: date) -> ir.Table:
+    case = table("core.birth_case")
+    days = ibis.literal(today).delta(case.since, unit="day")
+    waiting = ibis.cases(
+        (days < 14, "0-13"), (days < 60, "14-59"), (days < 365, "60-364"), (days >= 365, "365+")
+    )
+    return case.mutate(waiting=waiting).group_by("state", "waiting").agg(children=ibis._.count())
+
+
 def proposal_year(table: TableByName, today: date) -> ir.Table:
     return (
         now(table("core.proposal"))
@@ -90,6 +99,7 @@ MARTS: dict[str, Callable[[TableByName, date], ir.Table]] = {
     "mart.resident_count": resident_count,
     "mart.report_month": report_month,
     "mart.birth_month": birth_month,
+    "mart.birth_state": birth_state,
     "mart.proposal_year": proposal_year,
     "mart.camera_owner": camera_owner,
 }
