@@ -2,11 +2,16 @@
 
     .venv/bin/python -m benchmarks.identity --residents 20000
     .venv/bin/python -m benchmarks.identity --home var
+    .venv/bin/python -m benchmarks.identity --dirt 0.05 0.1 0.2 --only ours --only NIK
 
 Precision and recall are of pairs of mentions, over every record of core that speaks of a person.
 Reporters of the inbox say a name and a phone that no other agency keeps; the pairs without them
 stand beside. Thresholds come from the model (`transforms.identity.partition.CERTAIN`); nothing is
 fitted to the truth, which only this file reads.
+
+`--dirt SHARE` spoils every value of that share of all mentions outside the registry once more: a
+letter lost or exchanged, a digit, a day, a number that is missing. `spellings` writes the words of
+names as `spellings.yml` has them, which no rule has seen.
 """
 
 import argparse
@@ -17,11 +22,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import duckdb
 import ibis
 import splink.comparison_library as cl
+import yaml
 from rich.console import Console
 from rich.table import Table
 from splink import DuckDBAPI, Linker, SettingsCreator, block_on
@@ -31,7 +38,7 @@ from common.definition import load_sources
 from common.settings import Settings
 from tests.who import SAID_MORE, Agreement, agreement, give_truth
 from transforms.identity import matching, training
-from transforms.identity.mentions import as_written, mentions
+from transforms.identity.mentions import REGISTRY, as_written, standardised
 from transforms.identity.model import COMPARISONS, Comparison
 from transforms.identity.partition import CERTAIN, candidates, partition
 from warehouse.catalog import attach, by_name, open_duckdb
@@ -50,16 +57,20 @@ def main() -> None:
             _night(home, chosen.residents)
         settings = Settings(home=home)
         table = Table("way", "wall s", "pairs", "precision", "recall", "precision*", "recall*")
-        for name, run in WAYS.items():
-            if chosen.only and chosen.only not in name:
+        worse = [("", 0.0, False), ("spellings ", 0.0, True)]
+        worse += [(f"dirt {share} ", share, True) for share in chosen.dirt]
+        for (level, share, spelt), (name, run) in product(worse, WAYS.items()):
+            if chosen.only and not any(part in name for part in chosen.only):
                 continue
-            connection = _gathered(settings)
+            if level and name not in AT_EVERY_LEVEL:
+                continue
+            connection = _gathered(settings, share, spelt)
             began = time.monotonic()
             groups = run(connection)
             wall = time.monotonic() - began
             everyone = agreement(connection, groups)
             said_more = agreement(connection, groups, SAID_MORE)
-            table.add_row(name, f"{wall:.1f}", _pairs(connection), *_shown(everyone),
+            table.add_row(level + name, f"{wall:.1f}", _pairs(connection), *_shown(everyone),
                           *_shown(said_more))  # fmt: skip
             connection.close()
         console.print(table)
@@ -87,21 +98,96 @@ def _night(home: Path, residents: int) -> None:
         subprocess.run([*muara, *words], env=environment, check=True, capture_output=True)
 
 
-def _gathered(settings: Settings) -> duckdb.DuckDBPyConnection:
+def _gathered(settings: Settings, share: float, spelt: bool) -> duckdb.DuckDBPyConnection:
     """A connection with tables `mention`, `written` (the same as written) and `truth`."""
     connection = open_duckdb(settings)
     connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}'")
     attach(connection, settings, read_only=True)
     connection.execute("USE memory.main")
-    table = by_name(connection)
-    for name, rows in (
-        ("mention", mentions(table, clock.today(settings))),
-        ("written", as_written(table)),
-    ):
-        connection.execute(f"CREATE TABLE {name} AS {ibis.to_sql(rows, dialect='duckdb')}")
+    written = ibis.to_sql(as_written(by_name(connection)), dialect="duckdb")
+    connection.execute(f"CREATE TABLE written AS {written}")
+    if spelt:
+        _spell(connection)
+    if share:
+        _spoil(connection, share)
+    backend = ibis.duckdb.from_connection(connection)
+    mentions = standardised(
+        backend.table("written", database=("memory", "main")), clock.today(settings)
+    )
+    connection.execute(f"CREATE TABLE mention AS {ibis.to_sql(mentions, dialect='duckdb')}")
     connection.execute("CREATE TABLE decision (a VARCHAR, b VARCHAR, is_same BOOLEAN)")
     give_truth(connection, settings, load_sources(settings))
     return connection
+
+
+NAMES = ("name", "mother_name", "father_name")
+NUMBERS = ("nik", "mother_nik", "father_nik", "partner_nik", "household_number")
+
+
+def _spell(connection: duckdb.DuckDBPyConnection) -> None:
+    """Every word of `spellings.yml`, outside the registry, in one of its other spellings."""
+    spellings = yaml.safe_load(Path(__file__).with_name("spellings.yml").read_text())
+    connection.execute(
+        "CREATE TABLE spelling AS SELECT * FROM (SELECT unnest(?) AS word, unnest(?) AS others)",
+        [list(spellings), list(spellings.values())],
+    )
+    connection.execute(
+        "CREATE TABLE spelt AS SELECT map(list(word), list(others)) AS m FROM spelling"
+    )
+    said = ", ".join(
+        f"""array_to_string(list_transform(string_split(upper({name}), ' '), lambda word:
+            coalesce(m[word][1 + hash(source_record_id, word) % greatest(len(m[word]), 1)], word)),
+            ' ') AS {name}"""
+        for name in NAMES
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TABLE written AS
+        SELECT written.* REPLACE ({said}) FROM written, spelt WHERE role <> '{REGISTRY}'
+        UNION ALL BY NAME FROM written WHERE role = '{REGISTRY}'
+        """
+    )
+
+
+def _spoil(connection: duckdb.DuckDBPyConnection, share: float) -> None:
+    """Each value of this share of the mentions outside the registry is spoilt, by chance."""
+
+    def dice(name: str, what: str) -> str:
+        return f"hash(source_record_id, role, '{name}', '{what}')"
+
+    def by_chance(name: str, spoilt: str, missing: bool = True) -> str:
+        lost = f"WHEN {dice(name, 'lost')} % 1000 < {share * 250} THEN NULL" if missing else ""
+        return f"""CASE {lost} WHEN {dice(name, "spoilt")} % 1000 < {share * 1000}
+            THEN {spoilt} ELSE {name} END AS {name}"""
+
+    def letter(name: str) -> str:
+        at = f"(1 + {dice(name, 'at')} % greatest(length({name}) - 1, 1))::INT"
+        swapped = f"{name}[:{at} - 1] || {name}[{at} + 1:{at} + 1] || {name}[{at}:{at}]"
+        return f"""if({dice(name, "kind")} % 2 = 0, {name}[:{at} - 1] || {name}[{at} + 1:],
+            {swapped} || {name}[{at} + 2:])"""
+
+    def digit(name: str) -> str:
+        at = f"(1 + {dice(name, 'at')} % greatest(length({name}), 1))::INT"
+        return f"""{name}[:{at} - 1] || ({dice(name, "digit")} % 10)::VARCHAR
+            || {name}[{at} + 1:]"""
+
+    day = f"""if(day(birth_date) <= 12 AND {dice("birth_date", "kind")} % 2 = 0,
+        make_date(year(birth_date), day(birth_date), month(birth_date)),
+        (birth_date + to_days((1 + {dice("birth_date", "days")} % 9)::INT))::DATE)"""
+    said = ", ".join(
+        [
+            *(by_chance(name, letter(name), missing=False) for name in NAMES),
+            *(by_chance(name, digit(name)) for name in NUMBERS),
+            by_chance("birth_date", day),
+        ]
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TABLE written AS
+        SELECT * REPLACE ({said}) FROM written WHERE role <> '{REGISTRY}'
+        UNION ALL BY NAME FROM written WHERE role = '{REGISTRY}'
+        """
+    )
 
 
 def _ours(
@@ -206,12 +292,15 @@ WAYS: dict[str, Run] = {
     },
 }
 
+AT_EVERY_LEVEL = ("the same NIK", "Splink's own comparisons", "ours")
+
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--residents", type=int, default=20_000)
     parser.add_argument("--home", type=Path, help="a home whose night ran, instead of a new city")
-    parser.add_argument("--only", help="ways whose name holds this")
+    parser.add_argument("--only", action="append", help="ways whose name holds this")
+    parser.add_argument("--dirt", type=float, nargs="*", default=[0.05, 0.1, 0.2])
     return parser.parse_args()
 
 

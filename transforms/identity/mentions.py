@@ -49,7 +49,7 @@ NAMED = ("mother", "father", "reporter")
 
 def mentions(table: TableByName, today: date) -> ir.Table:
     """All mentions as core holds them tonight."""
-    return _standardised(as_written(table), today)
+    return standardised(as_written(table), today)
 
 
 def as_written(table: TableByName) -> ir.Table:
@@ -264,7 +264,8 @@ def _reporters(table: TableByName) -> ir.Table:
     )
 
 
-def _standardised(spoken: ir.Table, today: date) -> ir.Table:
+def standardised(spoken: ir.Table, today: date) -> ir.Table:
+    """Mentions as written (COLUMNS) → as they are compared."""
     numbers = {
         name: nik.whole(spoken[name]) for name in ("nik", "mother_nik", "father_nik", "partner_nik")
     }

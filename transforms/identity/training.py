@@ -4,7 +4,8 @@ m, the share of one person's pairs on a level, is counted over pairs that someth
 be one person (`Comparison.proven`: for names, the same number and day); u over random pairs. The
 `expected` shares are worth EXPECTED_PAIRS pairs: a level that the data hardly shows keeps the
 weight that a person set, and none is infinite. The prior is that of one resident among all: half of
-those who are spoken of are in the registry, and nobody is more likely than another.
+those who are spoken of are in the registry, and nobody is more likely than another. Where no
+registry is connected, the mentions themselves stand for the people of the city.
 """
 
 import re
@@ -29,11 +30,12 @@ def train(
     connection: duckdb.DuckDBPyConnection, comparisons: Sequence[Comparison] = COMPARISONS
 ) -> dict[str, Any]:
     """The model as Splink's settings, every parameter counted in table `mention`; table `term`
-    (column_name, term, share) holds how frequent its terms are among residents, NULL being the
-    share of each term that is not kept."""
+    (column_name, term, share) holds how frequent its terms are among residents, of all mentions
+    where there is no resident, NULL being the share of each term that is not kept."""
     size, residents = connection.execute(
         f"SELECT count(*), count(*) FILTER (role = '{REGISTRY}') FROM mention"
     ).fetchall()[0]
+    people = f"role = '{REGISTRY}'" if residents else "true"
     _compare(
         connection,
         "proven_pair",
@@ -65,7 +67,7 @@ def train(
             INSERT INTO term
             WITH counted AS (
                 SELECT "{column}" AS term, count(*) AS bearers FROM mention
-                WHERE role = '{REGISTRY}' AND "{column}" IS NOT NULL GROUP BY ALL)
+                WHERE {people} AND "{column}" IS NOT NULL GROUP BY ALL)
             SELECT '{column}', term, bearers / sum(bearers) OVER () FROM counted
             QUALIFY bearers >= {FEWEST_BEARERS}
             UNION ALL
@@ -78,7 +80,7 @@ def train(
         unique_id_column_name="mention_id",
         comparisons=[_counted(connection, one) for one in comparisons],
         blocking_rules_to_generate_predictions=list(BLOCKING),
-        probability_two_random_records_match=1 / max(residents, 2),
+        probability_two_random_records_match=1 / max(residents or size, 2),
         retain_matching_columns=False,
     )
     return creator.create_settings_dict("duckdb")
