@@ -71,6 +71,7 @@ def link(settings: Settings, *, retrain: bool = False) -> Linked:
         with writer_lock(settings), transaction(connection):
             if trained := version is None:
                 version = _keep(connection, settings, definition)
+            persons.succeed(connection)
             persons.assign(connection)
             events = persons.record(connection, clock.today(settings), version)
             _describe(connection)

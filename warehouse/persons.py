@@ -15,9 +15,33 @@ from uuid import UUID
 import duckdb
 
 
+def succeed(connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `successor` (mention_id, person_id): mentions whose record is new while another, the
+    same in all but its number, is gone: a number was corrected in a register.
+
+    The same are role, name, birth date, sex, and household or mother; one new and one gone, no
+    more. `gone` is as the golden record knew it: of those whose leading record is gone.
+    """
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE successor AS
+        WITH fresh AS (
+            FROM mention ANTI JOIN lake.core.person_mention USING (source_record_id, role)),
+        gone AS (
+            FROM lake.core.golden_record JOIN lake.core.golden_record_identity
+                USING (person_id, source_record_id)
+            ANTI JOIN mention USING (source_record_id, role))
+        SELECT mention_id, person_id FROM fresh JOIN gone USING (role, person_name, birth_date, sex)
+        WHERE fresh.household_number = gone.household_number OR fresh.mother_nik = gone.mother_nik
+        QUALIFY count(*) OVER (PARTITION BY mention_id) = 1
+            AND count(*) OVER (PARTITION BY person_id) = 1
+        """
+    )
+
+
 def assign(connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `assigned` (cluster, person_id, event, other_person_id) from table `member`
-    (mention_id, cluster) and the links that hold in the lake.
+    """Table `assigned` (cluster, person_id, event, other_person_id) from tables `member`
+    (mention_id, cluster) and `successor` and the links that hold in the lake.
 
     Largest overlap first, then whose mention had the id first, then the older id. What a person
     once held counts after what it holds now, so that who returns, or is parted again, is who was
@@ -29,7 +53,8 @@ def assign(connection: duckdb.DuckDBPyConnection) -> None:
         CREATE OR REPLACE TEMP TABLE held AS
         SELECT role || ':' || source_record_id AS mention_id, person_id,
             bool_or(valid_to IS NULL) AS now, min(rowid) AS first
-        FROM lake.core.person_mention GROUP BY ALL;
+        FROM lake.core.person_mention GROUP BY ALL
+        UNION ALL SELECT mention_id, person_id, true, -1 FROM successor;
         CREATE OR REPLACE TEMP TABLE overlap AS
         SELECT cluster, person_id, count(*) FILTER (now) AS now, count(*) AS ever,
             min(first) AS first, since

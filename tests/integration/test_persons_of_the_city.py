@@ -1,5 +1,7 @@
 """Persons found in a city of 5,000, over all its sources, against its truth."""
 
+import sqlite3
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -253,6 +255,39 @@ def test_ids_stay_as_days_pass(linked, tmp_path):
     found = of_persons(town.settings, town.sources, SAID_MORE)
     assert found.precision >= 0.999
     assert found.recall >= 0.98
+
+
+def test_a_corrected_number_keeps_the_id_and_a_stranger_does_not_get_it(linked, tmp_path):
+    town = linked[0].copy(tmp_path / "var")
+    town.settings.impact_assessment = "PDP/1/2026"
+    chosen = rows(
+        town,
+        """
+        SELECT nik, person_id FROM lake.core.golden_record JOIN lake.core.golden_record_identity
+            USING (person_id)
+        WHERE mentions = 1 AND role = 'resident' AND status = 'resident' AND mother_nik IS NOT NULL
+        ORDER BY nik LIMIT 2
+        """,
+    )
+    (corrected, kept), (replaced, lost) = chosen
+    with sqlite3.connect(town.home / "city" / "systems" / "civil_registry.db") as registry:
+        for nik, other in ((corrected, "NAMA_LGKP = NAMA_LGKP"), (replaced, "NAMA_LGKP = 'LAIN'")):
+            registry.execute(
+                f"UPDATE biodata_wni SET NIK = ?, {other} WHERE NIK = ?",
+                [f"{nik[:12]}{(int(nik[12:]) + 7000) % 10000:04}", nik],
+            )
+    town.settings.today += timedelta(days=1)
+    town.sync("civil_registry")
+    assert link(town.settings).events == {"created": 1, "ended": 1}
+    (number,) = rows(
+        town,
+        f"SELECT nik FROM lake.core.golden_record_identity WHERE person_id = '{kept}'",
+    )
+    assert number != (corrected,)
+    assert rows(
+        town,
+        f"SELECT event FROM lake.core.person_history WHERE person_id = '{lost}' ORDER BY night",
+    ) == [("created",), ("ended",)]
 
 
 def test_what_people_decide_binds_until_it_is_undone(linked, tmp_path):

@@ -42,7 +42,8 @@ class Lake:
             "CREATE OR REPLACE TABLE mention (mention_id VARCHAR, source_record_id UUID, "
             "role VARCHAR);"
             "CREATE OR REPLACE TABLE member (mention_id VARCHAR, cluster VARCHAR);"
-            "CREATE OR REPLACE TABLE reason (mention_id VARCHAR, how VARCHAR, probability DOUBLE)"
+            "CREATE OR REPLACE TABLE reason (mention_id VARCHAR, how VARCHAR, probability DOUBLE);"
+            "CREATE OR REPLACE TABLE successor (mention_id VARCHAR, person_id UUID)"
         )
         for one, group in there.items():
             self.connection.execute(
