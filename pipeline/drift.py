@@ -19,6 +19,7 @@ from expectations.runner import Finding
 from pipeline.lineage import Graph, after, graph, sent
 from warehouse.catalog import reading
 from warehouse.drift import Report, Seen, standing
+from warehouse.tables import tables
 
 UNREADABLE_AT_MOST = 0.01
 """Share of a batch's rows that may not read as declared while a retyped column still lands."""
@@ -100,11 +101,15 @@ def _is_over(seen: Seen, pull: Pull) -> bool:
 
 
 def downstream(made: Graph, source: Source, stream: Stream, drift: Drift) -> list[str]:
-    """Core columns that depend on a declared column (`core.person.sex`) and the datasets of
-    contracts that carry what depends on it (`disdukcapil: resident`)."""
+    """Core columns that depend on a declared column (`core.person.sex`), the tables of persons that
+    do (`core.golden_record`), and the datasets of contracts that carry what depends on it
+    (`disdukcapil: resident`)."""
     if drift.column not in stream.columns:
         return []
     touched = after(made, sent(source, stream, drift.column), choice=True)
-    core = sorted(name for name in touched if name.startswith("core."))
+    parts = [name.rsplit(".", 1) for name in touched if name.startswith("core.")]
+    core = sorted(
+        {f"{name}.{column}" if tables()[name].is_of_landing else name for name, column in parts}
+    )
     datasets = {tuple(name.split(".")[1:3]) for name in touched if name.startswith("contract.")}
     return core + [f"{agency}: {dataset}" for agency, dataset in sorted(datasets)]

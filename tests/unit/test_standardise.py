@@ -173,14 +173,15 @@ NUMBERS = st.builds(
 @settings(deadline=None, max_examples=20)
 @given(st.lists(NUMBERS, min_size=50, max_size=50))
 def test_numbers_are_judged_as_stdnum_judges_them(connection, numbers):
-    """It also asks the calendar, and does not know that no serial is 0000."""
+    """It also asks the calendar, takes day 81 for 41, which is 1, and does not know that no serial
+    is 0000."""
     rows = ibis.memtable({"number": numbers})
     query = ibis.to_sql(rows.select("number", whole=nik.whole(rows.number)), dialect="duckdb")
     connection.register(rows.get_name(), pa.table({"number": numbers}))
     found = dict(connection.execute(str(query)).fetchall())
     for number in numbers:
-        in_calendar = int(number[6:8]) % 40 <= 28
-        if in_calendar:
+        day = int(number[6:8])
+        if day <= 71 and day % 40 <= 28:
             expected = oracle.is_valid(number) and not number.endswith("0000")
             assert (found[number] == number) == expected, number
 
