@@ -128,7 +128,7 @@ def test_the_command_tells_of_a_column_and_of_a_table(made):
                  if not any(one in name for one in made_of_persons)}  # fmt: skip
     assert of_others == chosen | {f"published.{name}" for name in chosen}
     shown = told("core.person.sex").stdout
-    assert "used for\nmart.resident_count.sex" in shown
+    assert "used for\ncore.golden_record.sex\nmart.resident_count.sex" in shown
     table = json.loads(told("contract.bp4d.proposal", "--json").stdout)
     assert {one["column"] for one in table} == {
         name for name in made if name.startswith("contract.bp4d.proposal.")
