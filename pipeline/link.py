@@ -27,6 +27,7 @@ from warehouse import decisions, persons
 from warehouse.catalog import attach, by_name, make_equal, open_duckdb, transaction, writer_lock
 
 VERSION_LENGTH = 12
+NEWEST_MODEL = "FROM lake.ops.identity_model ORDER BY trained_night DESC, rowid DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,7 @@ def _model(
 ) -> tuple[str | None, dict[str, Any]]:
     """The newest model's version and settings, its terms in table `term`; a new one, which has no
     version yet, where there is none or it is asked for."""
-    kept = connection.execute(
-        "SELECT model_version, settings FROM lake.ops.identity_model "
-        "ORDER BY trained_night DESC, rowid DESC LIMIT 1"
-    ).fetchall()
+    kept = connection.execute(f"SELECT model_version, settings {NEWEST_MODEL}").fetchall()
     if retrain or not kept:
         return None, training.train(connection)
     version, text = kept[0]
@@ -151,16 +149,19 @@ def _keep(
         "ORDER BY column_name, term)) FROM term"
     ).fetchall()[0][0]
     version = hashlib.sha256(f"{text}{terms}".encode()).hexdigest()[:VERSION_LENGTH]
+    if connection.execute(f"SELECT model_version {NEWEST_MODEL}").fetchall() == [(version,)]:
+        return version
+    # One that was learnt before and is learnt again is the newest again; its terms are kept.
     known = connection.execute(
-        "SELECT count(*) FROM lake.ops.identity_model WHERE model_version = ?", [version]
-    ).fetchall()[0][0]
-    if not known:
-        connection.execute(
-            """
-            INSERT INTO lake.ops.identity_model
-            SELECT ?, ?, count(*) FILTER (role = 'resident'), count(*), ?, ? FROM mention
-            """,
-            [version, clock.today(settings), settings.impact_assessment, text],
-        )
+        "DELETE FROM lake.ops.identity_model WHERE model_version = ?", [version]
+    ).fetchall()
+    connection.execute(
+        """
+        INSERT INTO lake.ops.identity_model
+        SELECT ?, ?, count(*) FILTER (role = 'resident'), count(*), ?, ? FROM mention
+        """,
+        [version, clock.today(settings), settings.impact_assessment, text],
+    )
+    if known == [(0,)]:
         connection.execute("INSERT INTO lake.ops.identity_term SELECT ?, * FROM term", [version])
     return version

@@ -1,0 +1,32 @@
+"""Which model links: the one that was learnt last."""
+
+from datetime import date
+
+import duckdb
+
+from common.settings import Settings
+from pipeline.link import _keep, _model
+from warehouse.tables import tables
+
+
+def test_a_model_learnt_again_is_the_newest_again(tmp_path):
+    settings = Settings(home=tmp_path, today=date(2026, 11, 23), impact_assessment="PDP/1/2026")
+    connection = duckdb.connect()
+    connection.execute("ATTACH ':memory:' AS lake; CREATE SCHEMA lake.ops")
+    for name in ("ops.identity_model", "ops.identity_term"):
+        connection.execute(tables()[name].ddl("lake"))
+    connection.execute("CREATE TABLE mention AS SELECT 'resident' AS role")
+    versions = []
+    for learnt in ({"m": 1}, {"m": 2}, {"m": 1}, {"m": 1}):
+        connection.execute(
+            "CREATE OR REPLACE TABLE term AS SELECT 'name' AS column_name, 'SITI' AS term, "
+            "0.1::DOUBLE AS share"
+        )
+        versions.append(_keep(connection, settings, learnt))
+        connection.execute("DROP TABLE term")
+        assert _model(connection, settings, retrain=False) == (versions[-1], learnt)
+        connection.execute("DROP TABLE term")
+    assert versions[0] == versions[2] == versions[3] != versions[1]
+    for table in ("identity_model", "identity_term"):
+        held = connection.execute(f"SELECT model_version FROM lake.ops.{table}").fetchall()
+        assert sorted(held) == sorted([(versions[0],), (versions[1],)])
