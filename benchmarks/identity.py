@@ -73,6 +73,7 @@ def main() -> None:
             table.add_row(level + name, f"{wall:.1f}", _pairs(connection), *_shown(everyone),
                           *_shown(said_more))  # fmt: skip
             connection.close()
+            console.print(f"  {level}{name}: {wall:.1f} s, {everyone}, {said_more}", style="dim")
         console.print(table)
         console.print("* without reporters, of whom only a name and a phone are known")
 
@@ -136,8 +137,9 @@ def _spell(connection: duckdb.DuckDBPyConnection) -> None:
     )
     said = ", ".join(
         f"""array_to_string(list_transform(string_split(upper({name}), ' '), lambda word:
-            coalesce(m[word][1 + hash(source_record_id, word) % greatest(len(m[word]), 1)], word)),
-            ' ') AS {name}"""
+            coalesce(m[word][
+                (1 + hash(source_record_id, word) % greatest(len(m[word]), 1))::INT], word)), ' ')
+            AS {name}"""
         for name in NAMES
     )
     connection.execute(
