@@ -28,6 +28,7 @@ from transforms.identity.mentions import COLUMNS, standardised
 from transforms.identity.partition import candidates, partition
 
 TOOL = ROOT / "benchmarks" / "peers" / "tools" / "febrl.py"
+TIMEOUT = 300
 PEERS = ("splink", "recordlinkage", "dedupe")
 ROLES = {"3": {"left": "book"}, "4": {"left": "resident", "right": "book"}}
 SAID = """
@@ -107,15 +108,20 @@ def main() -> None:
 
             def tool(way: str, which: str = which, folder: Path = folder) -> str:
                 return subprocess.run(
-                    [python, TOOL, way, which, folder], check=True, capture_output=True, text=True
-                ).stdout
+                    [python, TOOL, way, which, folder],
+                    check=True, capture_output=True, text=True, timeout=TIMEOUT,
+                ).stdout  # fmt: skip
 
             tool("data")
             for way in ("ours", *PEERS):
                 if way == "ours":
                     seconds = ours(folder, which)
                 else:
-                    seconds = json.loads(tool(way).splitlines()[-1])["seconds"]
+                    try:
+                        seconds = json.loads(tool(way).splitlines()[-1])["seconds"]
+                    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+                        shown.add_row(way, type(error).__name__)
+                        continue
                 found = agreement(folder, way)
                 f1 = 2 * found.both / (found.ours + found.true)
                 shown.add_row(way, f"{seconds:.1f}", f"{found.precision:.4f}",

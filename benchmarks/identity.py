@@ -44,7 +44,12 @@ from transforms.identity.partition import CERTAIN, candidates, partition
 from warehouse.catalog import attach, by_name, open_duckdb
 
 SOURCES = ("civil_registry", "brojol", "report_inbox", "kelurahan")
-MEMBERS = "FROM member"
+MEMBERS = """
+    FROM member
+    UNION ALL SELECT mention_id, mention_id
+    FROM (SELECT role || ':' || source_record_id AS mention_id FROM written)
+    ANTI JOIN member USING (mention_id)"""
+"""A record that says neither a name nor a number is no mention of ours, and a pair missed."""
 Run = Callable[[duckdb.DuckDBPyConnection], str]
 
 
