@@ -3,11 +3,11 @@
 The narrow identity rows, landing and quarantine rows of the record go; `core.person` keeps its
 surrogate without any name or number until the night of the erasure, so last month's counts still
 answer. Mentions of the person in other people's rows (as a parent, reporter or head of a family)
-are emptied, mentions by NIK also in every later batch. Golden records that may hold anything of the
-person go; the next linking makes them of what is left. The lake's files are rewritten, old
-snapshots and files removed and the catalog vacuumed, because it holds each file's smallest and
-largest values. Original files that name the person go, and so do past extracts. A record that the
-source still sends is excluded from then on, with a declared reason.
+are emptied, mentions by NIK also in every later batch. Golden records and birth cases that may hold
+anything of the person go; the next linking makes them of what is left. The lake's files are
+rewritten, old snapshots and files removed and the catalog vacuumed, because it holds each file's
+smallest and largest values. Original files that name the person go, and so do past extracts. A
+record that the source still sends is excluded from then on, with a declared reason.
 """
 
 import sqlite3
@@ -23,7 +23,8 @@ from warehouse.catalog import attach, lake_folder, open_duckdb, transaction, wri
 from warehouse.tables import landing_name, tables
 
 NIK_COLUMNS = ("nik", "mother_nik", "father_nik", "child_nik", "reporter_nik")
-GOLDEN = ("core.golden_origin", "core.golden_record", "core.golden_record_identity")
+MADE_OF_MENTIONS = ("core.birth_case", "core.golden_origin", "core.golden_record",
+                    "core.golden_record_identity")  # fmt: skip
 OF_THE_PERSON = """person_id IN (
     SELECT person_id FROM lake.core.person_mention WHERE source_record_id = ?
     UNION SELECT person_id FROM lake.core.golden_record_identity
@@ -94,7 +95,7 @@ def _erase_rows(
             "INSERT INTO lake.ops.erasure VALUES (?, ?, ?, ?, ?)",
             [record, source.name, stream.name, reference, night],
         )
-        for name in GOLDEN:
+        for name in MADE_OF_MENTIONS:
             _run(
                 connection,
                 touched,

@@ -16,6 +16,7 @@ SAME_BIRTH_DAYS = 2
 NEXT_BIRTH_DAYS = 270
 """No mother gives birth again within nine months."""
 SINGLE = ("single", "tunggal")
+KINDS = ("notice", "report", "certificate", "resident")
 
 
 def birth_cases(table: TableByName) -> ir.Table:
@@ -36,9 +37,9 @@ def birth_cases(table: TableByName) -> ir.Table:
 
     case = first.group_by("person_id").agg(
         **{f"{kind}_record_id": first.source_record_id.argmin(first.place, where=first.kind == kind)
-           for kind in ("notice", "report", "certificate", "resident")},
+           for kind in KINDS},
         **{f"{kind}_day": of(kind, first.day)
-           for kind in ("notice", "report", "certificate", "resident")},
+           for kind in KINDS},
         is_refused=first.state.max(where=first.kind == "report") == "refused",
         resident_claims=of("resident", first.claims).fill_null(False),
         report_claims=of("report", first.claims).fill_null(False),

@@ -60,22 +60,27 @@ def as_written(table: TableByName) -> ir.Table:
     )  # fmt: skip
 
 
-def _joined(table: TableByName, name: str) -> ir.Table:
-    """A core table and its narrow one of direct identifiers, as they hold now."""
+def _joined(table: TableByName, name: str, at: str = "valid_from") -> ir.Table:
+    """A core table and its narrow one of direct identifiers, as they hold now, with what said it
+    and when: in column `at`, else the night it came."""
     rows, who = now(table(f"core.{name}")), now(table(f"core.{name}_identity"))
     own = [one for one in who.columns if one not in rows.columns]
-    return rows.inner_join(who.select("source_record_id", *own), "source_record_id")
+    both = rows.inner_join(who.select("source_record_id", *own), "source_record_id")
+    return _said(both, f"core.{name}", both[at])
 
 
-def _mention(
-    rows: ir.Table, role: str, said_in: str, said_at: ir.Value, **said: ir.Value
-) -> ir.Table:
+def _said(rows: ir.Table, said_in: str, at: ir.Value) -> ir.Table:
+    came = rows.valid_from.cast("timestamp")
+    return rows.mutate(said_in=ibis.literal(said_in), said_at=at.cast("timestamp").coalesce(came))
+
+
+def _mention(rows: ir.Table, role: str, **said: ir.Value) -> ir.Table:
     """Rows in the shape of COLUMNS; what is not said is NULL."""
     values = {
         "source_record_id": rows.source_record_id,
         "role": ibis.literal(role),
-        "said_in": ibis.literal(said_in),
-        "said_at": ibis.coalesce(said_at.cast("timestamp"), rows.valid_from.cast("timestamp")),
+        "said_in": rows.said_in,
+        "said_at": rows.said_at,
         **said,
     }
     return rows.select(
@@ -88,6 +93,9 @@ def _mention(
 
 def _residents(table: TableByName) -> ir.Table:
     person = _joined(table, "person")
+    person = person.mutate(
+        said_at=ibis.coalesce(person.changed_at, person.registered_at, person.said_at)
+    )
     couple = person.filter(person.family_role_code.isin(HEAD_AND_SPOUSE))
     other = couple.select(
         "household_number", other_sex="sex", other_nik="nik", other_record="source_record_id"
@@ -100,8 +108,6 @@ def _residents(table: TableByName) -> ir.Table:
     return _mention(
         person,
         REGISTRY,
-        "core.person",
-        person.changed_at.coalesce(person.registered_at),
         region_code=person.region_code,
         status=person.status,
         nik=person.nik,
@@ -123,8 +129,6 @@ def _books(table: TableByName) -> ir.Table:
     return _mention(
         book,
         "book",
-        "core.book_resident",
-        book.valid_from,
         region_code=book.region_code,
         nik=book.nik,
         name=book.person_name,
@@ -140,7 +144,7 @@ def _books(table: TableByName) -> ir.Table:
 
 
 def _reported(table: TableByName) -> list[ir.Table]:
-    birth = _joined(table, "birth_report")
+    birth = _joined(table, "birth_report", "updated_at")
     by_parent = birth.reporter_kind == "parent"
     phone = {
         side: (by_parent & (birth.reporter_nik == birth[f"{side}_nik"])).ifelse(
@@ -152,8 +156,6 @@ def _reported(table: TableByName) -> list[ir.Table]:
         _mention(
             birth,
             "child",
-            "core.birth_report",
-            birth.updated_at,
             name=birth.child_name,
             birth_date=birth.birth_date,
             sex=birth.sex,
@@ -167,8 +169,6 @@ def _reported(table: TableByName) -> list[ir.Table]:
         _mention(
             birth,
             "mother",
-            "core.birth_report",
-            birth.updated_at,
             nik=birth.mother_nik,
             name=birth.mother_name,
             birth_date=birth.mother_birth_date,
@@ -179,8 +179,6 @@ def _reported(table: TableByName) -> list[ir.Table]:
         _mention(
             birth,
             "father",
-            "core.birth_report",
-            birth.updated_at,
             nik=birth.father_nik,
             name=birth.father_name,
             birth_date=birth.father_birth_date,
@@ -192,13 +190,11 @@ def _reported(table: TableByName) -> list[ir.Table]:
 
 
 def _certified(table: TableByName) -> list[ir.Table]:
-    certificate = _joined(table, "birth_certificate")
+    certificate = _joined(table, "birth_certificate", "created_at")
     return [
         _mention(
             certificate,
             "child",
-            "core.birth_certificate",
-            certificate.created_at,
             nik=certificate.child_nik,
             name=certificate.child_name,
             birth_date=certificate.birth_date,
@@ -208,8 +204,6 @@ def _certified(table: TableByName) -> list[ir.Table]:
         _mention(
             certificate,
             "mother",
-            "core.birth_certificate",
-            certificate.created_at,
             nik=certificate.mother_nik,
             sex=ibis.literal("female"),
         ),
@@ -217,13 +211,11 @@ def _certified(table: TableByName) -> list[ir.Table]:
 
 
 def _notices(table: TableByName) -> list[ir.Table]:
-    notice = _joined(table, "birth_notice")
+    notice = _joined(table, "birth_notice", "notice_date")
     return [
         _mention(
             notice,
             "child",
-            "core.birth_notice",
-            notice.notice_date,
             birth_date=notice.birth_date,
             sex=notice.sex,
             mother_nik=notice.mother_nik,
@@ -234,8 +226,6 @@ def _notices(table: TableByName) -> list[ir.Table]:
         _mention(
             notice,
             "mother",
-            "core.birth_notice",
-            notice.notice_date,
             nik=notice.mother_nik,
             name=notice.mother_name,
             sex=ibis.literal("female"),
@@ -243,8 +233,6 @@ def _notices(table: TableByName) -> list[ir.Table]:
         _mention(
             notice,
             "father",
-            "core.birth_notice",
-            notice.notice_date,
             name=notice.father_name,
             sex=ibis.literal("male"),
             partner_nik=notice.mother_nik,
@@ -254,14 +242,8 @@ def _notices(table: TableByName) -> list[ir.Table]:
 
 def _reporters(table: TableByName) -> ir.Table:
     report = now(table("core.report_identity")).filter(lambda row: row.reporter_name.notnull())
-    return _mention(
-        report,
-        "reporter",
-        "core.report_identity",
-        report.valid_from,
-        name=report.reporter_name,
-        phone=report.sender_phone,
-    )
+    report = _said(report, "core.report_identity", report.valid_from)
+    return _mention(report, "reporter", name=report.reporter_name, phone=report.sender_phone)
 
 
 def standardised(spoken: ir.Table, today: date) -> ir.Table:
