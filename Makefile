@@ -72,7 +72,7 @@ bench: setup  ## build, stages and the whole night, as a table
 bench-peers: servers  ## loads and nights beside other tools, on private PostgreSQL and MariaDB
 	$(BIN)/python -m benchmarks.peers --json var/bench/peers.json
 
-bench-files: setup  ## files of every kind into Parquet beside other tools
+bench-files: servers  ## files of every kind into Parquet beside other tools
 	$(BIN)/python -m benchmarks.files --json var/bench/files.json
 	$(BIN)/python -m benchmarks.workbooks --json var/bench/workbooks.json
 

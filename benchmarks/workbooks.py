@@ -1,10 +1,11 @@
-"""A workbook of 200,000 people (SIAK layout, 37 columns) to Arrow or rows, by several readers.
+"""Workbooks of people (SIAK layout, 37 columns) to Arrow or rows, by several readers.
 
 python -m benchmarks.workbooks [--rows N] [--only NAME …] [--json FILE]
 
-Each reader runs in a process of its own, the peers in an environment of theirs; of ours the process
-that it starts counts as well. The book is written by xlsxwriter, people invented. Seconds of
-processor time matter more than wall time on a machine that is not alone.
+An XLSX of 200,000 people, written by xlsxwriter, and an XLS (BIFF8) of 65,000, all that its sheet
+holds, saved by LibreOffice; people invented. Each reader runs in a process of its own, the peers in
+an environment of theirs; of ours the process that it starts counts as well. Seconds of processor
+time matter more than wall time on a machine that is not alone.
 """
 
 import argparse
@@ -18,7 +19,11 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-READERS = ("muara", "calamine", "duckdb", "pandas_calamine", "openpyxl", "pandas_openpyxl")
+READERS = {
+    "xlsx": ("muara", "calamine", "duckdb", "pandas_calamine", "openpyxl", "pandas_openpyxl"),
+    "xls": ("muara", "calamine", "pandas_calamine", "pandas_xlrd"),
+}
+XLS_ROWS = 65_000
 SHEET = "Data Penduduk"
 
 
@@ -76,7 +81,7 @@ def read(name: str, path: Path) -> int:
                 connection.execute(f"LOAD '{folder / 'excel.duckdb_extension'}'")
                 query = f"FROM read_xlsx('{path}', all_varchar = true, header = true)"
                 return connection.execute(query).to_arrow_table().num_rows
-        case "pandas_calamine" | "pandas_openpyxl":
+        case "pandas_calamine" | "pandas_openpyxl" | "pandas_xlrd":
             import pandas as pd
 
             return len(pd.read_excel(path, engine=name.partition("_")[2], dtype=str))
@@ -106,6 +111,7 @@ def measured(name: str, path: Path) -> dict[str, float | int | str]:
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     return {
+        "book": path.suffix.removeprefix("."),
         "reader": name,
         "wall_s": round(time.perf_counter() - began, 2),
         **json.loads(done.stdout),
@@ -115,7 +121,8 @@ def measured(name: str, path: Path) -> dict[str, float | int | str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--only", nargs="*", default=READERS)
+    every = sorted({name for names in READERS.values() for name in names})
+    parser.add_argument("--only", nargs="*", choices=every, default=every)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--read", nargs=2, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -123,17 +130,26 @@ def main() -> None:
         people = read(chosen.read[0], Path(chosen.read[1]))
         own, started = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         cpu = sum(one.ru_utime + one.ru_stime for one in (own, started))
-        peak = {"peak_mib": own.ru_maxrss // 1024, "process_peak_mib": started.ru_maxrss // 1024}
+        status = Path("/proc/self/status").read_text()  # ru_maxrss begins with the parent's
+        peak = {"peak_mib": int(status.split("VmHWM:")[1].split()[0]) // 1024,
+                "process_peak_mib": started.ru_maxrss // 1024}  # fmt: skip
         print(json.dumps({"people": people, "cpu_s": round(cpu, 2), **peak}))
         return
+    from tests.books import converted
+
+    found = []
     with tempfile.TemporaryDirectory(prefix="mu-bench-") as folder:
-        path = Path(folder) / "book.xlsx"
-        write_book(path, chosen.rows)
-        print(f"{chosen.rows:,} people, {os.path.getsize(path) >> 20} MB")
-        found = []
-        for name in chosen.only:
-            found.append(measured(name, path))
-            print(found[-1], flush=True)
+        for kind, readers in READERS.items():
+            rows = min(chosen.rows, XLS_ROWS) if kind == "xls" else chosen.rows
+            path = Path(folder) / f"{kind}-book.xlsx"
+            write_book(path, rows)
+            if kind == "xls":
+                path = converted(path, kind)
+            print(f"{kind}: {rows:,} people, {os.path.getsize(path) >> 20} MB")
+            for name in readers:
+                if name in chosen.only:
+                    found.append(measured(name, path))
+                    print(found[-1], flush=True)
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=1))
 
