@@ -248,25 +248,37 @@ def _reporters(table: TableByName) -> ir.Table:
 
 def standardised(spoken: ir.Table, today: date) -> ir.Table:
     """Mentions as written (COLUMNS) → as they are compared."""
+    for column in ("name", "mother_name", "father_name"):
+        spoken = spoken.left_join(_spelt(spoken, column), column).drop(f"{column}_right")
     numbers = {
         name: nik.whole(spoken[name]) for name in ("nik", "mother_nik", "father_nik", "partner_nik")
     }
-    name = names.standard(spoken.name)
+    named = spoken.name_standard.notnull()
     born = birth_dates.believable(spoken.birth_date, ibis.literal(today))
-    made = spoken.mutate(
+    made = spoken.select(
+        "source_record_id", "role", "sex", "birth_time", "region_code", "status", "said_in",
+        "said_at",
         mention_id=spoken.role + ":" + spoken.source_record_id.cast("string"),
         **numbers,
-        name=name,
-        person_name=name.notnull().ifelse(spoken.name, ibis.null("string")),
-        birth_place=spoken.town,
-        sound=names.sound(name),
+        name=spoken.name_standard,
+        words=spoken.name_standard.split(" "),
+        sound=spoken.name_sound,
+        person_name=named.ifelse(spoken.name, ibis.null("string")),
+        mother_sound=spoken.mother_name_sound,
+        father_sound=spoken.father_name_sound,
         birth_date=born,
         day=birth_dates.day(born),
-        words=name.split(" "),
         town=places.town(spoken.town),
+        birth_place=spoken.town,
         household_number=nik.digits(spoken.household_number),
-        mother_sound=names.sound(names.standard(spoken.mother_name)),
-        father_sound=names.sound(names.standard(spoken.father_name)),
         phone=senders.phone(spoken.phone),
-    ).drop("mother_name", "father_name")
+    )  # fmt: skip
     return made.filter(made.role.notin(NAMED) | made.nik.notnull() | made.name.notnull())
+
+
+def _spelt(spoken: ir.Table, column: str) -> ir.Table:
+    """Each name that the column has, once, for many people share one: the column, and with
+    `_standard` and `_sound` behind."""
+    written = spoken.select(column).filter(spoken[column].notnull()).distinct()
+    standard = written.mutate(**{f"{column}_standard": names.standard(written[column])})
+    return standard.mutate(**{f"{column}_sound": names.sound(standard[f"{column}_standard"])})

@@ -162,7 +162,7 @@ BLOCKING = (
     block_on("phone", "sound"),
     block_on("substr(nik, 1, 12)", "substr(sound, 1, 3)"),
     block_on("substr(nik, 7, 10)"),
-    block_on("substr(nik, 1, 6)", "substr(nik, 11, 6)", "sex"),
+    block_on("substr(nik, 1, 6)", "substr(nik, 11, 6)", "sex", "substr(sound, 1, 2)"),
     block_on("name"),
 )
 

@@ -42,19 +42,27 @@ def train(
         " UNION ".join(
             f"""
             SELECT l.rowid AS a, r.rowid AS b FROM mention l JOIN mention r USING ({columns})
-            WHERE l.rowid < r.rowid AND NOT (l.role = '{REGISTRY}' AND r.role = '{REGISTRY}')
+            WHERE l.mention_id < r.mention_id AND NOT (l.role = '{REGISTRY}' AND r.role = '{REGISTRY}')
             """
             for columns in ("nik", "sound, birth_date", "mother_nik, birth_date")
         ),
         comparisons,
+    )
+    # Places by id, for the order of rows is that of chance.
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE placed AS SELECT rowid AS mention, "
+        "row_number() OVER (ORDER BY mention_id) - 1 AS place FROM mention"
     )
     times = -(-RANDOM_PAIRS // max(size, 1))
     _compare(
         connection,
         "random_pair",
         f"""
-        SELECT a, hash(a, time) % {size} AS b
-        FROM range({size}) AS one(a), range({times}) AS many(time) WHERE a <> b
+        SELECT one.mention AS a, other.mention AS b
+        FROM (SELECT first, (hash(first, time) % {size})::BIGINT AS second
+            FROM range({size}) AS one(first), range({times}) AS many(time))
+        JOIN placed AS one ON one.place = first JOIN placed AS other ON other.place = second
+        WHERE first <> second
         """,
         comparisons,
     )
