@@ -9,7 +9,7 @@ registry is connected, the mentions themselves stand for the people of the city.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import duckdb
@@ -46,7 +46,11 @@ def train(
             """
             for columns in ("nik", "sound, birth_date", "mother_nik, birth_date")
         ),
-        comparisons,
+        (
+            answer
+            for one in comparisons
+            for answer in (_level_of(one), f"{one.proven} AS {one.name}_proven")
+        ),
     )
     # Places by id, for the order of rows is that of chance.
     connection.execute(
@@ -64,7 +68,7 @@ def train(
         JOIN placed AS one ON one.place = first JOIN placed AS other ON other.place = second
         WHERE first <> second
         """,
-        comparisons,
+        map(_level_of, comparisons),
     )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE term (column_name VARCHAR, term VARCHAR, share DOUBLE)"
@@ -98,17 +102,16 @@ def _compare(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     pairs: str,
-    comparisons: Sequence[Comparison],
+    asked: Iterable[str],
 ) -> None:
-    """Table `name`: per pair of rows of `mention` (a, b) the level of every comparison (0 the
-    first, NULL unknown) and whether its other evidence proves it."""
-    asked = ", ".join(map(_level_of, comparisons))
-    columns = sorted(set(re.findall(r"\b([a-z_]+)_l\b", asked)))
+    """Table `name`: per pair of rows of `mention` (a, b) what is `asked` of both."""
+    answers = ", ".join(asked)
+    columns = sorted(set(re.findall(r"\b([a-z_]+)_l\b", answers)))
     said = ", ".join(f"l.{one} AS {one}_l, r.{one} AS {one}_r" for one in columns)
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE {name} AS
-        SELECT {asked}
+        SELECT {answers}
         FROM (SELECT {said} FROM ({pairs})
             JOIN mention l ON l.rowid = a JOIN mention r ON r.rowid = b)
         """
@@ -116,12 +119,12 @@ def _compare(
 
 
 def _level_of(one: Comparison) -> str:
+    """The place of the level on which both are: 0 the first, NULL unknown."""
     places = " ".join(
         f"WHEN {level.when} THEN {place}" for place, level in enumerate(one.levels[:-1])
     )
     return f"""
-        CASE WHEN {one.unknown} THEN NULL {places} ELSE {len(one.levels) - 1} END AS {one.name},
-        {one.proven} AS {one.name}_proven"""
+        CASE WHEN {one.unknown} THEN NULL {places} ELSE {len(one.levels) - 1} END AS {one.name}"""
 
 
 def _counted(connection: duckdb.DuckDBPyConnection, one: Comparison) -> dict[str, Any]:
