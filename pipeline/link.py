@@ -24,7 +24,15 @@ from transforms.identity.birth_cases import birth_cases
 from transforms.identity.mentions import mentions
 from transforms.identity.partition import candidates, partition
 from warehouse import decisions, persons
-from warehouse.catalog import attach, by_name, make_equal, open_duckdb, transaction, writer_lock
+from warehouse.catalog import (
+    attach,
+    by_name,
+    make_equal,
+    open_duckdb,
+    rehearsal,
+    transaction,
+    writer_lock,
+)
 
 VERSION_LENGTH = 12
 NEWEST_MODEL = "FROM lake.ops.identity_model ORDER BY trained_night DESC, rowid DESC LIMIT 1"
@@ -32,7 +40,8 @@ NEWEST_MODEL = "FROM lake.ops.identity_model ORDER BY trained_night DESC, rowid 
 
 @dataclass(frozen=True)
 class Linked:
-    """One run. `pairs`: compared; `events`: what happened to ids → how many."""
+    """One run. `pairs`: those that may be one person; `moved`: mentions that another person had
+    before; `events`: what happened to ids → how many."""
 
     model: str
     trained: bool
@@ -40,12 +49,14 @@ class Linked:
     pairs: int
     persons: int
     linked: int
+    moved: int
     events: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
 
-def link(settings: Settings, *, retrain: bool = False) -> Linked:
-    """Link all mentions of people that core holds.
+def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) -> Linked:
+    """Link all mentions of people that core holds; `dry_run`: tell what that would change, and
+    change nothing.
 
     Raises DefinitionError without the reference of an impact assessment, which matching groups of
     personal data needs (UU 27/2022 Ps 34(2)), and WarehouseFault where there is nothing to link.
@@ -63,36 +74,41 @@ def link(settings: Settings, *, retrain: bool = False) -> Linked:
         connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}'")
         attach(connection, settings)
         connection.execute("USE memory.main")
-        _gather(connection, settings)
+        gather(connection, settings)
         version, definition = _model(connection, settings, retrain)
         matching.compare(connection, definition)
         decisions.standing(connection)
         candidates(connection)
         partition(connection)
-        with writer_lock(settings), transaction(connection):
+        with writer_lock(settings), (rehearsal if dry_run else transaction)(connection):
             if trained := version is None:
                 version = _keep(connection, settings, definition)
             persons.succeed(connection)
             persons.assign(connection)
             events = persons.record(connection, clock.today(settings), version)
-            _describe(connection)
-        count, pairs, people, linked = connection.execute(
-            """
-            SELECT (SELECT count(*) FROM mention), (SELECT count(*) FROM edge),
-                (SELECT count(DISTINCT cluster) FROM member),
-                (SELECT count(*) FROM reason WHERE how = 'model')
-            """
-        ).fetchall()[0]
+            if not dry_run:
+                _describe(connection)
+            count, pairs, people, linked, moved = connection.execute(
+                """
+                SELECT (SELECT count(*) FROM mention), (SELECT count(*) FROM edge),
+                    (SELECT count(DISTINCT cluster) FROM member),
+                    (SELECT count(*) FROM reason WHERE how = 'model'),
+                    (SELECT count(*) FROM opening SEMI JOIN closing USING (source_record_id, role))
+                """
+            ).fetchall()[0]
     finally:
         connection.close()
-    done = Linked(
-        version, trained, count, pairs, people, linked, events, round(time.monotonic() - began, 1)
-    )
+    seconds = round(time.monotonic() - began, 1)
+    done = Linked(version, trained, count, pairs, people, linked, moved, events, seconds)
+    if dry_run:
+        return done
     log.info("linked", mentions=count, persons=people, model=version, events=events)
     return done
 
 
-def _gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+def gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Table `mention` of `transforms.identity.mentions` from core. Raises WarehouseFault where it
+    would be empty."""
     spoken = mentions(by_name(connection), clock.today(settings))
     query = ibis.to_sql(spoken, dialect="duckdb")
     connection.execute(f"CREATE TABLE mention AS {query}")

@@ -187,6 +187,16 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("COMMIT")
 
 
+@contextmanager
+def rehearsal(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """BEGIN … ROLLBACK: nothing is kept; files already written go with the next `tidy`."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
 def set_up(settings: Settings, sources: dict[str, Source]) -> None:
     """Create what the schema home and the definitions ask for; harmless when all is there.
 

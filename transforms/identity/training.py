@@ -42,7 +42,8 @@ def train(
         " UNION ".join(
             f"""
             SELECT l.rowid AS a, r.rowid AS b FROM mention l JOIN mention r USING ({columns})
-            WHERE l.mention_id < r.mention_id AND NOT (l.role = '{REGISTRY}' AND r.role = '{REGISTRY}')
+            WHERE l.mention_id < r.mention_id
+                AND NOT (l.role = '{REGISTRY}' AND r.role = '{REGISTRY}')
             """
             for columns in ("nik", "sound, birth_date", "mother_nik, birth_date")
         ),
