@@ -278,43 +278,68 @@ def _unbound(name: str) -> ir.Table:
 
 def computed(table: str, expression: ir.Table) -> Graph:
     """The columns of a table as an Ibis expression over named tables makes them."""
-    return {f"{table}.{name}": _origin(expression[name].op()) for name in expression.columns}
+    known: dict[ops.Value, Origin] = {}
+    origins = {name: _origin(expression[name].op(), known) for name in expression.columns}
+    return {
+        f"{table}.{name}": Origin(one.values, one.choice, "" if one.values else one.own)
+        for name, one in origins.items()
+    }
 
 
-def _origin(value: ops.Value) -> Origin:
-    """What an Ibis value is made of; the leaves are the columns of tables, and constants."""
-    found: dict[bool, set[str]] = {True: set(), False: set()}
-    own = ""
-    asked: set[tuple[ops.Value, bool]] = set()
-    queue: list[tuple[ops.Value, bool]] = [(value, True)]
+def _origin(value: ops.Value, known: dict[ops.Value, Origin]) -> Origin:
+    """What an Ibis value is made of; the leaves are the columns of tables, and constants. `known`
+    gains every value below it, for columns share most of what they are made of."""
+    sides: dict[ops.Value, tuple[list[ops.Value], list[ops.Value]]] = {}
+    queue = [value]
     while queue:
-        node, is_value = asking = queue.pop()
-        if asking in asked:
+        node = queue[-1]
+        if node in known:
+            queue.pop()
             continue
-        asked.add(asking)
-        conditions: Iterable[ops.Value] = ()
-        match node:
-            case ops.Field(rel=ops.UnboundTable()):
-                found[is_value].add(f"{node.rel.name}.{node.name.removesuffix(SENT)}")
-                continue
-            case ops.Field():
-                values, conditions = _behind(node.rel, node.name)
-            case ops.CountStar():
-                values, conditions = _counted(node.arg)
-            case ops.ArgMin():
-                values = [node.arg]
-                conditions = [one for one in (node.key, node.where) if one is not None]
-            case _:
-                values = [one for one in node.__children__ if isinstance(one, ops.Value)]
-        if isinstance(node, ops.Literal) and is_value and node.value is not None:
-            own = CONSTANT
-        queue += [(one, is_value) for one in values]
-        queue += [(one, False) for one in conditions]
-    return Origin(frozenset(found[True]), frozenset(found[False]), "" if found[True] else own)
+        if node not in sides:
+            sides[node] = tuple(map(list, _sides(node)))  # type: ignore[assignment]
+        values, conditions = sides[node]
+        unknown = [one for one in (*values, *conditions) if one not in known]
+        if unknown:
+            queue += unknown
+            continue
+        made, chosen = ([known[one] for one in side] for side in (values, conditions))
+        leaf = _leaf(node)
+        known[node] = Origin(
+            leaf.values.union(*(one.values for one in made)),
+            frozenset().union(
+                *(one.choice for one in (*made, *chosen)), *(one.values for one in chosen)
+            ),
+            leaf.own or max((one.own for one in made), default=""),
+        )
+        queue.pop()
+    return known[value]
+
+
+def _leaf(node: ops.Value) -> Origin:
+    match node:
+        case ops.Field(rel=ops.UnboundTable()):
+            return Origin(frozenset({f"{node.rel.name}.{node.name.removesuffix(SENT)}"}))
+        case ops.Literal() if node.value is not None:
+            return Origin(own=CONSTANT)
+    return Origin()
 
 
 Sides = tuple[Iterable[ops.Value], Iterable[ops.Value]]
 """What a value is computed from, and what decides which rows it is taken from."""
+
+
+def _sides(node: ops.Value) -> Sides:
+    match node:
+        case ops.Field(rel=ops.UnboundTable()):
+            return [], []
+        case ops.Field():
+            return _behind(node.rel, node.name)
+        case ops.CountStar():
+            return _counted(node.arg)
+        case ops.ArgMin():
+            return [node.arg], [one for one in (node.key, node.where) if one is not None]
+    return [one for one in node.__children__ if isinstance(one, ops.Value)], []
 
 
 def _behind(relation: ops.Relation, name: str) -> Sides:
