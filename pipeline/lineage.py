@@ -9,8 +9,10 @@ masks and grants. A column's full name is one of
     published.<schema>.<table>.<name>            contract.<agency>.<dataset>.<name>
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 import ibis
 import ibis.expr.operations as ops
@@ -279,40 +281,26 @@ def _unbound(name: str) -> ir.Table:
 def computed(table: str, expression: ir.Table) -> Graph:
     """The columns of a table as an Ibis expression over named tables makes them."""
     known: dict[ops.Value, Origin] = {}
-    origins = {name: _origin(expression[name].op(), known) for name in expression.columns}
-    return {
-        f"{table}.{name}": Origin(one.values, one.choice, "" if one.values else one.own)
-        for name, one in origins.items()
-    }
+    return {f"{table}.{name}": _origin(expression[name].op(), known) for name in expression.columns}
 
 
 def _origin(value: ops.Value, known: dict[ops.Value, Origin]) -> Origin:
     """What an Ibis value is made of; the leaves are the columns of tables, and constants. `known`
     gains every value below it, for columns share most of what they are made of."""
-    sides: dict[ops.Value, tuple[list[ops.Value], list[ops.Value]]] = {}
+    sides: dict[ops.Value, Sides] = {}
     queue = [value]
     while queue:
         node = queue[-1]
-        if node in known:
-            queue.pop()
-            continue
         if node not in sides:
-            sides[node] = tuple(map(list, _sides(node)))  # type: ignore[assignment]
+            sides[node] = _sides(node)
         values, conditions = sides[node]
-        unknown = [one for one in (*values, *conditions) if one not in known]
-        if unknown:
+        if unknown := [one for one in (*values, *conditions) if one not in known]:
             queue += unknown
             continue
-        made, chosen = ([known[one] for one in side] for side in (values, conditions))
-        leaf = _leaf(node)
-        known[node] = Origin(
-            leaf.values.union(*(one.values for one in made)),
-            frozenset().union(
-                *(one.choice for one in (*made, *chosen)), *(one.values for one in chosen)
-            ),
-            leaf.own or max((one.own for one in made), default=""),
-        )
         queue.pop()
+        made = reduce(or_, (known[one] for one in values), _leaf(node))
+        chosen = reduce(or_, (known[one] for one in conditions), Origin())
+        known[node] = Origin(made.values, made.choice | chosen.values | chosen.choice, made.own)
     return known[value]
 
 
@@ -325,7 +313,7 @@ def _leaf(node: ops.Value) -> Origin:
     return Origin()
 
 
-Sides = tuple[Iterable[ops.Value], Iterable[ops.Value]]
+Sides = tuple[Sequence[ops.Value], Sequence[ops.Value]]
 """What a value is computed from, and what decides which rows it is taken from."""
 
 
@@ -354,7 +342,7 @@ def _behind(relation: ops.Relation, name: str) -> Sides:
         case ops.TableUnnest() if name in (relation.column_name, relation.offset):
             return [relation.column], []
         case ops.Aggregate() if name in relation.metrics:
-            return [relation.metrics[name]], relation.groups.values()
+            return [relation.metrics[name]], tuple(relation.groups.values())
         case ops.JoinChain():
             value = relation.values[name]
             sides = {field.rel for field in value.find(ops.Field)}

@@ -100,9 +100,8 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         connection.close()
     seconds = round(time.monotonic() - began, 1)
     done = Linked(version, trained, count, pairs, people, linked, moved, events, seconds)
-    if dry_run:
-        return done
-    log.info("linked", mentions=count, persons=people, model=version, events=events)
+    if not dry_run:
+        log.info("linked", mentions=count, persons=people, model=version, events=events)
     return done
 
 

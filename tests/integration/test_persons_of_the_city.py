@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from uuid import UUID
 
@@ -27,6 +28,16 @@ def linked(first_night, tmp_path_factory):
 def rows(town, query):
     with reading(town.settings) as connection:
         return connection.execute(query).fetchall()
+
+
+@contextmanager
+def gathered(town):
+    """A connection with table `mention` as a linking gathers it."""
+    with closing(open_duckdb(town.settings)) as connection:
+        attach(connection, town.settings, read_only=True)
+        connection.execute("USE memory.main")
+        gather(connection, town.settings)
+        yield connection
 
 
 def links(town):
@@ -80,18 +91,12 @@ def test_a_second_run_changes_nothing(linked):
 
 def test_a_model_learnt_of_the_same_mentions_is_the_same_in_any_order(linked):
     town, _ = linked
-    connection = open_duckdb(town.settings)
-    try:
-        attach(connection, town.settings, read_only=True)
-        connection.execute("USE memory.main")
-        gather(connection, town.settings)
-        learnt = []
+    learnt = []
+    with gathered(town) as connection:
         for order in ("mention_id", "hash(mention_id)"):
             connection.execute(f"CREATE OR REPLACE TABLE mention AS FROM mention ORDER BY {order}")
             model = training.train(connection)
             learnt.append((model, connection.execute("FROM term ORDER BY ALL").fetchall()))
-    finally:
-        connection.close()
     assert learnt[0] == learnt[1]
 
 
@@ -290,14 +295,8 @@ def test_no_id_changes_without_a_cause_in_the_data(days, linked, tmp_path):
 
 def what_is_said(town):
     """Mention → a hash of all that is compared."""
-    connection = open_duckdb(town.settings)
-    try:
-        attach(connection, town.settings, read_only=True)
-        connection.execute("USE memory.main")
-        gather(connection, town.settings)
+    with gathered(town) as connection:
         return dict(connection.execute("SELECT mention_id, hash(mention) FROM mention").fetchall())
-    finally:
-        connection.close()
 
 
 def test_a_corrected_number_keeps_the_id_and_a_stranger_does_not_get_it(linked, tmp_path):
