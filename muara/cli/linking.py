@@ -32,8 +32,9 @@ def link(
             f"{done.mentions:,} mentions of {done.persons:,} persons, {done.linked:,} linked by "
             f"model {done.model}{' (learnt now)' if done.trained else ''} in {done.seconds} s"
         )
-        would = "would change" if dry_run else "changed"
-        console.print(f"ids: {counted(done.events) or f'nothing {would}'}")
+        console.print(f"ids: {counted(done.events) or 'nothing changed'}")
         console.print(f"mentions that another person had before: {done.moved:,}")
+        if dry_run:
+            console.print("a dry run: nothing of this was kept.")
 
     answer(as_json, vars(done), show)
