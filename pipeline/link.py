@@ -8,22 +8,25 @@ import hashlib
 import json
 import time
 from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import ibis
 import ibis.expr.types as ir
+import splink
 
 from common import clock
 from common.errors import DefinitionError, WarehouseFault
 from common.log import log
 from common.settings import Settings
-from transforms import now
-from transforms.identity import golden, matching, training
+from transforms import identity, standardise
+from transforms.identity import affected, golden, matching, training
 from transforms.identity.birth_cases import birth_cases
-from transforms.identity.mentions import mentions
+from transforms.identity.mentions import mentions, versions
 from transforms.identity.partition import candidates, partition
-from warehouse import decisions, persons
+from warehouse import decisions, linking, persons
 from warehouse.catalog import (
     attach,
     by_name,
@@ -40,13 +43,13 @@ NEWEST_MODEL = "FROM lake.ops.identity_model ORDER BY trained_night DESC, rowid 
 
 @dataclass(frozen=True)
 class Linked:
-    """One run. `pairs`: those that may be one person; `moved`: mentions that another person had
-    before; `events`: what happened to ids → how many."""
+    """One run. `compared`: mentions that are new or another than before, compared with all;
+    `moved`: mentions that another person had before; `events`: what happened to ids → how many."""
 
     model: str
     trained: bool
     mentions: int
-    pairs: int
+    compared: int
     persons: int
     linked: int
     moved: int
@@ -74,32 +77,42 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}'")
         attach(connection, settings)
         connection.execute("USE memory.main")
-        gather(connection, settings)
-        version, definition = _model(connection, settings, retrain)
-        matching.compare(connection, definition)
+        today, rules = clock.today(settings), _rules()
+        version = None if retrain else _newest_model(connection)
+        after = linking.recall(connection, version, rules)
+        _gather_again(connection, today)
+        definition = _learnt(connection, version) if version else training.train(connection)
         decisions.standing(connection)
+        matching.compare(connection, definition)
+        affected.edges(connection)
         candidates(connection)
+        persons.holders(connection)
+        affected.concerned(connection)
         partition(connection)
         with writer_lock(settings), (rehearsal if dry_run else transaction)(connection):
             if trained := version is None:
                 version = _keep(connection, settings, definition)
+            linking.keep(connection, after, version, rules, today)
             persons.succeed(connection)
             persons.assign(connection)
-            events = persons.record(connection, clock.today(settings), version)
+            events = persons.record(connection, today, version)
             if not dry_run:
                 _describe(connection)
-            count, pairs, people, linked, moved = connection.execute(
+            count, compared, people, linked, moved = connection.execute(
                 """
-                SELECT (SELECT count(*) FROM mention), (SELECT count(*) FROM edge),
-                    (SELECT count(DISTINCT cluster) FROM member),
-                    (SELECT count(*) FROM reason WHERE how = 'model'),
+                SELECT (SELECT count(*) FROM lake.core.mention_identity),
+                    (SELECT count(*) FROM changed),
+                    (SELECT count(DISTINCT person_id) FROM lake.core.person_mention
+                        WHERE valid_to IS NULL),
+                    (SELECT count(*) FROM lake.core.person_mention
+                        WHERE valid_to IS NULL AND how = 'model'),
                     (SELECT count(*) FROM opening SEMI JOIN closing USING (source_record_id, role))
                 """
             ).fetchall()[0]
     finally:
         connection.close()
     seconds = round(time.monotonic() - began, 1)
-    done = Linked(version, trained, count, pairs, people, linked, moved, events, seconds)
+    done = Linked(version, trained, count, compared, people, linked, moved, events, seconds)
     if not dry_run:
         log.info("linked", mentions=count, persons=people, model=version, events=events)
     return done
@@ -108,51 +121,96 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
 def gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Table `mention` of `transforms.identity.mentions` from core. Raises WarehouseFault where it
     would be empty."""
-    spoken = mentions(by_name(connection), clock.today(settings))
-    query = ibis.to_sql(spoken, dialect="duckdb")
-    connection.execute(f"CREATE TABLE mention AS {query}")
+    _create(connection, "mention", mentions(by_name(connection), clock.today(settings)))
+    _require_any(connection)
+
+
+def _gather_again(connection: duckdb.DuckDBPyConnection, today: date) -> None:
+    """Table `mention` too, made anew only for the records that changed since table `before`, and
+    tables `changed` and `gone`."""
+    of_core = by_name(connection)
+    _create(connection, "version", versions(of_core))
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP VIEW household AS
+        SELECT source_record_id, household_number FROM lake.core.person_identity
+        WHERE valid_to IS NULL
+        """
+    )
+    affected.touched(connection, today)
+    touched = ibis.duckdb.from_connection(connection).table("touched", database=("temp", "main"))
+
+    def of_touched(name: str) -> ir.Table:
+        return of_core(name).semi_join(touched, "source_record_id")
+
+    _create(connection, "fresh", mentions(of_touched, today))
+    affected.changed(connection)
+    _require_any(connection)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, name: str, expression: ir.Table) -> None:
+    query = ibis.to_sql(expression, dialect="duckdb")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+
+
+def _require_any(connection: duckdb.DuckDBPyConnection) -> None:
     if not connection.execute("SELECT count(*) FROM mention").fetchall()[0][0]:
         raise WarehouseFault(
             "core speaks of nobody yet", next_step="run a night first: `muara night`."
         )
 
 
+def _rules() -> str:
+    """What mentions are made and compared by, beside the model: its version is that of the code."""
+    told = hashlib.sha256(f"{duckdb.__version__} {splink.__version__}".encode())
+    for folder in (identity, standardise):
+        for path in sorted(Path(folder.__path__[0]).glob("*.py")):
+            told.update(path.read_bytes())
+    return told.hexdigest()[:VERSION_LENGTH]
+
+
 def _describe(connection: duckdb.DuckDBPyConnection) -> None:
-    """The golden record of every person, and the birth case of every child."""
+    """The golden record of every person concerned, and the birth case of every child."""
     backend = ibis.duckdb.from_connection(connection)
-
-    def keep(name: str, expression: ir.Table) -> ir.Table:
-        query = ibis.to_sql(expression, dialect="duckdb")
-        connection.execute(f"CREATE TEMP TABLE {name} AS {query}")
-        return backend.table(name, database=("temp", "main"))
-
-    holds = now(by_name(connection)("core.person_mention"))
-    mention = backend.table("mention", database=("memory", "main"))
-    claim = keep("claim", golden.claims(mention, holds))
-    keep("golden", golden.golden(claim))
-    keep("golden_origin", golden.origins(claim))
-    for name in ("golden_record", "golden_record_identity"):
-        make_equal(connection, f"core.{name}", "FROM golden")
-    make_equal(connection, "core.golden_origin", "FROM golden_origin")
-    keep("birth_case", birth_cases(by_name(connection)))
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE described AS
+        SELECT person_id FROM holder SEMI JOIN concerned USING (mention_id)
+        UNION SELECT person_id FROM linked
+        """
+    )
+    holds = backend.table("linked", database=("temp", "main"))
+    mention = backend.table("mention", database=("temp", "main"))
+    _create(connection, "claim", golden.claims(mention, holds))
+    claim = backend.table("claim", database=("temp", "main"))
+    _create(connection, "golden", golden.golden(claim))
+    for name, made in (
+        ("golden_record", "FROM golden"),
+        ("golden_record_identity", "FROM golden"),
+        ("golden_origin", str(ibis.to_sql(golden.origins(claim), dialect="duckdb"))),
+    ):
+        held = f"FROM lake.core.{name} SEMI JOIN described USING (person_id)"
+        make_equal(connection, f"core.{name}", made, held)
+    _create(connection, "birth_case", birth_cases(by_name(connection)))
     make_equal(connection, "core.birth_case", "FROM birth_case")
 
 
-def _model(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, retrain: bool
-) -> tuple[str | None, dict[str, Any]]:
-    """The newest model's version and settings, its terms in table `term`; a new one, which has no
-    version yet, where there is none or it is asked for."""
-    kept = connection.execute(f"SELECT model_version, settings {NEWEST_MODEL}").fetchall()
-    if retrain or not kept:
-        return None, training.train(connection)
-    version, text = kept[0]
+def _newest_model(connection: duckdb.DuckDBPyConnection) -> str | None:
+    kept = connection.execute(f"SELECT model_version {NEWEST_MODEL}").fetchall()
+    return kept[0][0] if kept else None
+
+
+def _learnt(connection: duckdb.DuckDBPyConnection, version: str) -> dict[str, Any]:
+    """The settings of a model that was learnt before, its terms in table `term`."""
     connection.execute(
         "CREATE TABLE term AS SELECT column_name, term, share FROM lake.ops.identity_term "
         "WHERE model_version = ?",
         [version],
     )
-    return version, json.loads(text)
+    (text,) = connection.execute(
+        "SELECT settings FROM lake.ops.identity_model WHERE model_version = ?", [version]
+    ).fetchall()[0]
+    return json.loads(text)
 
 
 def _keep(

@@ -412,9 +412,12 @@ def _merge_small_files(connection: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def make_equal(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> bool:
-    """Make table `name` hold exactly the rows of `query`, in the caller's transaction. Only the
-    rows of keys that differ are written; returns whether any does."""
+def make_equal(
+    connection: duckdb.DuckDBPyConnection, name: str, query: str, held: str | None = None
+) -> bool:
+    """Make table `name` hold exactly the rows of `query`, in the caller's transaction, in place of
+    those of `held` (all when none is given). Only the rows of keys that differ are written; returns
+    whether any does."""
     table = tables()[name]
     columns = ", ".join(
         f'CAST("{column}" AS {kind.type}) AS "{column}"' for column, kind in table.columns.items()
@@ -425,10 +428,11 @@ def make_equal(connection: duckdb.DuckDBPyConnection, name: str, query: str) -> 
     differ = connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE wanted AS SELECT {columns} FROM ({query});
+        CREATE OR REPLACE TEMP TABLE present AS {held or f"FROM lake.{name}"};
         CREATE OR REPLACE TEMP TABLE differing AS
-        SELECT {key} FROM (FROM lake.{name} EXCEPT ALL FROM wanted)
+        SELECT {key} FROM (FROM present EXCEPT ALL FROM wanted)
         UNION
-        SELECT {key} FROM (FROM wanted EXCEPT ALL FROM lake.{name});
+        SELECT {key} FROM (FROM wanted EXCEPT ALL FROM present);
         SELECT count(*) FROM differing
         """
     ).fetchall()[0][0]

@@ -108,13 +108,18 @@ def decisions(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
 
 
 def standing(connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `decision` (a, b, is_same): the mention_ids of the decisions that bind."""
+    """Tables `decision` (a, b, is_same), the mention_ids of the decisions that bind, and `decided`
+    (mention_id), those of all that ever did."""
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE decision AS
+        CREATE OR REPLACE TEMP TABLE ever_decided AS
         SELECT role || ':' || source_record_id AS a,
-            other_role || ':' || other_source_record_id AS b, is_same
-        FROM lake.core.person_decision WHERE {STANDING}
+            other_role || ':' || other_source_record_id AS b, is_same, {STANDING} AS binds
+        FROM lake.core.person_decision;
+        CREATE OR REPLACE TEMP TABLE decision AS
+        SELECT a, b, is_same FROM ever_decided WHERE binds;
+        CREATE OR REPLACE TEMP TABLE decided AS
+        SELECT a AS mention_id FROM ever_decided UNION SELECT b FROM ever_decided
         """
     )
 

@@ -15,12 +15,24 @@ from uuid import UUID
 import duckdb
 
 
+def holders(connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `holder` (mention_id, person_id): who has each mention now."""
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE holder AS
+        SELECT role || ':' || source_record_id AS mention_id, person_id
+        FROM lake.core.person_mention WHERE valid_to IS NULL
+        """
+    )
+
+
 def succeed(connection: duckdb.DuckDBPyConnection) -> None:
     """Table `successor` (mention_id, person_id): mentions whose record is new while another, the
     same in all but its number, is gone: a number was corrected in a register.
 
     The same are role, name, birth date, sex, and household or mother; one new and one gone, no
-    more. `gone` is as the golden record knew it: of those whose leading record is gone.
+    more. `gone` is as the golden record knew it: of those whose leading record is gone. Table
+    `concerned` (mention_id) holds all mentions, also those gone, of the persons that may change.
     """
     connection.execute(
         """
@@ -30,7 +42,8 @@ def succeed(connection: duckdb.DuckDBPyConnection) -> None:
         gone AS (
             FROM lake.core.golden_record JOIN lake.core.golden_record_identity
                 USING (person_id, source_record_id)
-            ANTI JOIN mention USING (source_record_id, role))
+            WHERE role || ':' || source_record_id IN (FROM concerned)
+                AND role || ':' || source_record_id NOT IN (SELECT mention_id FROM mention))
         SELECT mention_id, person_id FROM fresh JOIN gone USING (role, person_name, birth_date, sex)
         WHERE fresh.household_number = gone.household_number OR fresh.mother_nik = gone.mother_nik
         QUALIFY count(*) OVER (PARTITION BY mention_id) = 1
@@ -41,7 +54,8 @@ def succeed(connection: duckdb.DuckDBPyConnection) -> None:
 
 def assign(connection: duckdb.DuckDBPyConnection) -> None:
     """Table `assigned` (cluster, person_id, event, other_person_id) from tables `member`
-    (mention_id, cluster) and `successor` and the links that hold in the lake.
+    (mention_id, cluster), `successor` and `concerned` and the links that hold in the lake. Who
+    holds a mention that is not concerned keeps the id.
 
     Largest overlap first, then whose mention had the id first, then the older id. What a person
     once held counts after what it holds now, so that who returns, or is parted again, is who was
@@ -50,10 +64,15 @@ def assign(connection: duckdb.DuckDBPyConnection) -> None:
     """
     connection.execute(
         """
+        CREATE OR REPLACE TEMP TABLE past AS
+        SELECT role || ':' || source_record_id AS mention_id, person_id, valid_to IS NULL AS now,
+            rowid AS place, mention_id IN (FROM concerned) AS is_concerned
+        FROM lake.core.person_mention;
         CREATE OR REPLACE TEMP TABLE held AS
-        SELECT role || ':' || source_record_id AS mention_id, person_id,
-            bool_or(valid_to IS NULL) AS now, min(rowid) AS first
-        FROM lake.core.person_mention GROUP BY ALL
+        SELECT mention_id, person_id, bool_or(now) AS now, min(place) AS first
+        FROM past WHERE is_concerned
+            AND person_id NOT IN (SELECT person_id FROM past WHERE now AND NOT is_concerned)
+        GROUP BY ALL
         UNION ALL SELECT mention_id, person_id, true, -1 FROM successor;
         CREATE OR REPLACE TEMP TABLE overlap AS
         SELECT cluster, person_id, count(*) FILTER (now) AS now, count(*) AS ever,
@@ -109,7 +128,7 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
         JOIN reason USING (mention_id);
         CREATE OR REPLACE TEMP TABLE current AS
         SELECT source_record_id, role, person_id FROM lake.core.person_mention
-        WHERE valid_to IS NULL;
+        WHERE valid_to IS NULL AND role || ':' || source_record_id IN (FROM concerned);
         CREATE OR REPLACE TEMP TABLE closing AS
         FROM current ANTI JOIN linked USING (source_record_id, role, person_id);
         CREATE OR REPLACE TEMP TABLE opening AS

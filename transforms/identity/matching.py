@@ -6,31 +6,42 @@ import duckdb
 from splink import DuckDBAPI, Linker
 
 from transforms.identity.mentions import REGISTRY
-from transforms.identity.model import TERMS
+from transforms.identity.model import BLOCKING, TERMS
 
 LEAST_WEIGHT = -4
 """Bits below which a pair is nobody's concern."""
+SIDES = {
+    "new_resident": f"FROM mention SEMI JOIN changed USING (mention_id) WHERE role = '{REGISTRY}'",
+    "new_other": f"FROM mention SEMI JOIN changed USING (mention_id) WHERE role <> '{REGISTRY}'",
+    "old_resident": f"FROM beside WHERE role = '{REGISTRY}'",
+    "old_other": f"FROM beside WHERE role <> '{REGISTRY}'",
+}
 
 
 def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> None:
-    """Table `edge` (mention_id_l, mention_id_r, weight in bits, probability) of all pairs that may
-    be one person, from tables `mention` and `term`; never of two residents of the registry."""
+    """Table `edge` (mention_id_l, mention_id_r, weight in bits) of all pairs that may be one
+    person, at least one of them in table `changed` (mention_id), from tables `mention` and `term`;
+    never of two residents of the registry."""
+    shares = " OR ".join(_shares_with_changed(keys) for keys in BLOCKING)
     connection.execute(
         f"""
-        CREATE OR REPLACE TABLE resident AS FROM mention WHERE role = '{REGISTRY}';
-        CREATE OR REPLACE TABLE other AS FROM mention WHERE role <> '{REGISTRY}'
+        CREATE OR REPLACE TEMP TABLE fresh AS FROM mention SEMI JOIN changed USING (mention_id);
+        CREATE OR REPLACE TEMP TABLE beside AS
+        FROM mention ANTI JOIN changed USING (mention_id) WHERE {shares}
         """
     )
+    for name, query in SIDES.items():
+        connection.execute(f"CREATE OR REPLACE TABLE {name} AS {query}")
     database = DuckDBAPI(connection)
-    resident, other = database.register("resident"), database.register("other")
-    linker = Linker(other, settings, log_level=None)
+    side = {name: database.register(name) for name in SIDES}
+    linker = Linker(side["new_other"], settings, log_level=None)
     for column in TERMS:
         connection.execute(
             f"""
             CREATE OR REPLACE TABLE share_of_{column} AS
             SELECT {column}, coalesce(share, (SELECT any_value(share) FROM term
                 WHERE column_name = '{column}' AND term IS NULL)) AS tf_{column}
-            FROM (SELECT DISTINCT {column} FROM mention WHERE {column} IS NOT NULL)
+            FROM (SELECT DISTINCT {column} FROM fresh WHERE {column} IS NOT NULL)
             LEFT JOIN (SELECT term AS {column}, share FROM term WHERE column_name = '{column}')
                 USING ({column})
             """
@@ -38,20 +49,24 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
         linker.table_management.register_term_frequency_lookup(
             database.register(f"share_of_{column}"), column
         )
+    wanted: dict[str, Any] = {"threshold_match_weight": LEAST_WEIGHT, "warning_mode": "never"}
+    between, within = linker.inference.predict_between, linker.inference.predict_within
     found = (
-        linker.inference.predict_between(
-            resident, other, threshold_match_weight=LEAST_WEIGHT, warning_mode="never"
-        ),
-        linker.inference.predict_within(
-            other, threshold_match_weight=LEAST_WEIGHT, warning_mode="never"
-        ),
+        between(side["new_resident"], [side["new_other"], side["old_other"]], **wanted),
+        between(side["new_other"], [side["old_resident"], side["old_other"]], **wanted),
+        within(side["new_other"], **wanted),
     )
     query = " UNION ALL ".join(
-        f"""
-        SELECT mention_id_l, mention_id_r, match_weight AS weight,
-            match_probability AS probability FROM {one.physical_name}"""
+        f"SELECT mention_id_l, mention_id_r, match_weight AS weight FROM {one.physical_name}"
         for one in found
     )
     connection.execute(f"CREATE OR REPLACE TABLE edge AS {query}")
     for one in found:
         one.drop_table_from_database_and_remove_from_cache()
+
+
+def _shares_with_changed(keys: tuple[str, ...]) -> str:
+    """SQL: the mention agrees with one of table `fresh` on all of these."""
+    said = ", ".join(keys)
+    known = " AND ".join(f"{key} IS NOT NULL" for key in keys)
+    return f"({known} AND ({said}) IN (SELECT ({said}) FROM fresh WHERE {known}))"

@@ -7,8 +7,10 @@
   order), `sex`, `town`, `household_number`, `phone`,
 - who belongs to the person: `mother_nik`, `mother_sound`, `father_nik`, `father_sound`,
   `partner_nik`, `birth_time` (of a child),
+- `believed_from`: a birth date that lies ahead,
 - what else is known: `person_name` and `birth_place` as written, `region_code`, `status`, `said_in`
-  (core table), `said_at` (by the source, else the night it came).
+  (core table), `said_at` (by the source, else the night it came), `batch_id` (the newest that
+  changed the record).
 What identifies is standardised (`transforms/standardise`); what says nothing is NULL.
 """
 
@@ -40,9 +42,31 @@ COLUMNS = {
     "status": "string",
     "said_in": "string",
     "said_at": "timestamp",
+    "batch_id": "int64",
 }
+COMPARED = (
+    "nik",
+    "name",
+    "words",
+    "sound",
+    "birth_date",
+    "day",
+    "sex",
+    "town",
+    "household_number",
+    "phone",
+    "mother_nik",
+    "mother_sound",
+    "father_nik",
+    "father_sound",
+    "partner_nik",
+    "birth_time",
+)
+"""What decides who it is; the rest only tells of it."""
 REGISTRY = "resident"
 HEAD_AND_SPOUSE = ("1", "2", "3")
+JOINED = ("person", "book_resident", "birth_report", "birth_certificate", "birth_notice")
+"""Core tables that speak of people, beside the inbox; each has a narrow one of identifiers."""
 NAMED = ("mother", "father", "reporter")
 """Roles in which a record speaks of nobody when it says neither a name nor a number."""
 
@@ -60,12 +84,22 @@ def as_written(table: TableByName) -> ir.Table:
     )  # fmt: skip
 
 
+def versions(table: TableByName) -> ir.Table:
+    """source_record_id, batch_id: every record that may speak of a person tonight, and the newest
+    batch that changed it; one that is unchanged has the mentions it had."""
+    spoken = [_joined(table, name) for name in JOINED] + [_named_reports(table)]
+    return ibis.union(*(rows.select("source_record_id", "batch_id") for rows in spoken))
+
+
 def _joined(table: TableByName, name: str, at: str = "valid_from") -> ir.Table:
     """A core table and its narrow one of direct identifiers, as they hold now, with what said it
     and when: in column `at`, else the night it came."""
     rows, who = now(table(f"core.{name}")), now(table(f"core.{name}_identity"))
     own = [one for one in who.columns if one not in rows.columns]
-    both = rows.inner_join(who.select("source_record_id", *own), "source_record_id")
+    both = rows.inner_join(
+        who.select("source_record_id", *own, named_by="batch_id"), "source_record_id"
+    )
+    both = both.mutate(batch_id=ibis.greatest(both.batch_id, both.named_by))
     return _said(both, f"core.{name}", both[at])
 
 
@@ -81,6 +115,7 @@ def _mention(rows: ir.Table, role: str, **said: ir.Value) -> ir.Table:
         "role": ibis.literal(role),
         "said_in": rows.said_in,
         "said_at": rows.said_at,
+        "batch_id": rows.batch_id,
         **said,
     }
     return rows.select(
@@ -240,9 +275,13 @@ def _notices(table: TableByName) -> list[ir.Table]:
     ]
 
 
-def _reporters(table: TableByName) -> ir.Table:
+def _named_reports(table: TableByName) -> ir.Table:
     report = now(table("core.report_identity")).filter(lambda row: row.reporter_name.notnull())
-    report = _said(report, "core.report_identity", report.valid_from)
+    return _said(report, "core.report_identity", report.valid_from)
+
+
+def _reporters(table: TableByName) -> ir.Table:
+    report = _named_reports(table)
     return _mention(report, "reporter", name=report.reporter_name, phone=report.sender_phone)
 
 
@@ -257,7 +296,7 @@ def standardised(spoken: ir.Table, today: date) -> ir.Table:
     born = birth_dates.believable(spoken.birth_date, ibis.literal(today))
     made = spoken.select(
         "source_record_id", "role", "sex", "birth_time", "region_code", "status", "said_in",
-        "said_at",
+        "said_at", "batch_id",
         mention_id=spoken.role + ":" + spoken.source_record_id.cast("string"),
         **numbers,
         name=spoken.name_standard,
@@ -267,6 +306,7 @@ def standardised(spoken: ir.Table, today: date) -> ir.Table:
         mother_sound=spoken.mother_name_sound,
         father_sound=spoken.father_name_sound,
         birth_date=born,
+        believed_from=(spoken.birth_date > today).ifelse(spoken.birth_date, ibis.null("date")),
         day=birth_dates.day(born),
         town=places.town(spoken.town),
         birth_place=spoken.town,

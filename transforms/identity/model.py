@@ -7,8 +7,6 @@ comparison, not four, so that brothers and sisters do not become one person.
 
 from dataclasses import dataclass
 
-from splink import block_on
-
 
 @dataclass(frozen=True)
 class Level:
@@ -152,19 +150,20 @@ COMPARISONS = (
 )  # fmt: skip
 
 BLOCKING = (
-    block_on("nik"),
-    block_on("sound", "day"),
-    block_on("birth_date", "mother_nik"),
-    block_on("birth_date", "mother_sound", "sex"),
-    block_on("household_number", "day"),
-    block_on("household_number", "sound"),
-    block_on("partner_nik", "sex"),
-    block_on("phone", "sound"),
-    block_on("substr(nik, 1, 12)", "substr(sound, 1, 3)"),
-    block_on("substr(nik, 7, 10)"),
-    block_on("substr(nik, 1, 6)", "substr(nik, 11, 6)", "sex", "substr(sound, 1, 2)"),
-    block_on("name"),
+    ("nik",),
+    ("sound", "day"),
+    ("birth_date", "mother_nik"),
+    ("birth_date", "mother_sound", "sex"),
+    ("household_number", "day"),
+    ("household_number", "sound"),
+    ("partner_nik", "sex"),
+    ("phone", "sound"),
+    ("substr(nik, 1, 12)", "substr(sound, 1, 3)"),
+    ("substr(nik, 7, 10)",),
+    ("substr(nik, 1, 6)", "substr(nik, 11, 6)", "sex", "substr(sound, 1, 2)"),
+    ("name",),
 )
+"""Pairs are compared that agree on all of one of these."""
 
 TERMS = ("name", "sound", "town")
 """Columns whose frequent values say less than rare ones."""

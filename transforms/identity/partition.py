@@ -1,10 +1,10 @@
 """From scored pairs to persons: who is one, under constraints.
 
-`mention` (mention_id, source_record_id, role), `edge` (mention_id_l, mention_id_r, weight in bits,
-probability) and `decision` (a, b, is_same), what people decided, are tables of the connection. The
-results are `member` (mention_id, cluster), where the smallest mention_id of a cluster names it, and
-`reason` (mention_id, how, probability). Both are functions of these tables, whatever the order of
-their rows.
+`mention` (mention_id, source_record_id, role), `edge` (mention_id_l, mention_id_r, weight in bits)
+and `decision` (a, b, is_same), what people decided, are tables of the connection. The results are
+`member` (mention_id, cluster), where the smallest mention_id of a cluster names it, and `reason`
+(mention_id, how, probability). Both are functions of these tables, whatever the order of their
+rows.
 
 Constraints: what people decided, in any case; else a cluster has at most one resident of the
 registry, and of the people of one record (mother, father, child) at most one.
@@ -22,48 +22,44 @@ CERTAIN = 0.99
 
 
 def candidates(connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `link`: the pairs that may join two mentions (mention_id_l, mention_id_r, weight,
-    probability).
+    """Table `pair`: the edges (mention_id_l, mention_id_r, weight, probability, to_resident) with
+    what they say of one person; of a resident and another mention, the resident is the second and
+    `to_resident` is true.
 
     A person is in the registry once, so the registry's residents that a mention may be exclude each
-    other: the probability of one counts the others as rivals (Bayes over exclusive alternatives),
-    and only the best stays.
+    other: the probability of one counts the others as rivals (Bayes over exclusive alternatives).
+    It is 0 where people decided that both are two.
     """
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE parted AS
         SELECT a, b FROM decision WHERE NOT is_same
         UNION ALL SELECT b, a FROM decision WHERE NOT is_same;
-        CREATE OR REPLACE TEMP VIEW allowed AS
-        SELECT * FROM edge WHERE (mention_id_l, mention_id_r) NOT IN (FROM parted);
-        CREATE OR REPLACE TEMP TABLE directed AS
-        SELECT if(l.role = '{REGISTRY}', mention_id_r, mention_id_l) AS mention_id,
-            if(l.role = '{REGISTRY}', mention_id_l, mention_id_r) AS resident_id, weight,
-            least(weight, 60) AS bits
-        FROM allowed JOIN mention l ON l.mention_id = mention_id_l
-        JOIN mention r ON r.mention_id = mention_id_r
-        WHERE (l.role = '{REGISTRY}') <> (r.role = '{REGISTRY}');
-        CREATE OR REPLACE TEMP TABLE link AS
-        SELECT mention_id AS mention_id_l, resident_id AS mention_id_r, weight,
-            pow(2, bits) / (1 + sum(pow(2, bits)) OVER (PARTITION BY mention_id)) AS probability
+        CREATE OR REPLACE TEMP TABLE pair AS
+        WITH directed AS (
+            SELECT if(l.role = '{REGISTRY}', r.mention_id, l.mention_id) AS mention_id_l,
+                if(l.role = '{REGISTRY}', l.mention_id, r.mention_id) AS mention_id_r, weight,
+                (l.role = '{REGISTRY}') <> (r.role = '{REGISTRY}') AS to_resident,
+                if((mention_id_l, mention_id_r) IN (FROM parted), 0, pow(2, least(weight, 60)))
+                    AS odds
+            FROM edge JOIN mention l ON l.mention_id = mention_id_l
+            JOIN mention r ON r.mention_id = mention_id_r)
+        SELECT mention_id_l, mention_id_r, weight, odds / (1 + if(to_resident,
+                sum(odds) OVER (PARTITION BY mention_id_l, to_resident), odds)) AS probability,
+            to_resident
         FROM directed
-        QUALIFY row_number() OVER (PARTITION BY mention_id ORDER BY weight DESC, resident_id) = 1
-        UNION ALL
-        SELECT mention_id_l, mention_id_r, weight, probability
-        FROM allowed JOIN mention l ON l.mention_id = mention_id_l
-        JOIN mention r ON r.mention_id = mention_id_r
-        WHERE l.role <> '{REGISTRY}' AND r.role <> '{REGISTRY}'
         """
     )
 
 
 def partition(connection: duckdb.DuckDBPyConnection, certain: float = CERTAIN) -> None:
-    """Table `member` from table `link`; clusters that would break a constraint are built again from
-    their strongest links, leaving out each link that would break one."""
+    """Table `member` from table `pair`; clusters that would break a constraint are built again from
+    their strongest links, leaving out each link that would break one. A link is a pair of at least
+    the probability `certain`, more than a half."""
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE kept AS
-        SELECT mention_id_l AS a, mention_id_r AS b, weight, probability FROM link
+        SELECT mention_id_l AS a, mention_id_r AS b, weight, probability FROM pair
         WHERE probability >= {certain}
         UNION ALL
         SELECT a, b, {DECIDED}, NULL FROM decision

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import duckdb
-from splink import SettingsCreator
+from splink import SettingsCreator, block_on
 
 from transforms.identity.mentions import REGISTRY
 from transforms.identity.model import BLOCKING, COMPARISONS, TERMS, Comparison
@@ -92,7 +92,7 @@ def train(
         link_type="dedupe_only",
         unique_id_column_name="mention_id",
         comparisons=[_counted(connection, one) for one in comparisons],
-        blocking_rules_to_generate_predictions=list(BLOCKING),
+        blocking_rules_to_generate_predictions=[block_on(*keys) for keys in BLOCKING],
         probability_two_random_records_match=1 / max(residents or size, 2),
         retain_matching_columns=False,
     )
