@@ -79,15 +79,26 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         connection.execute("USE memory.main")
         today, rules = clock.today(settings), _rules()
         version = None if retrain else _newest_model(connection)
-        after = linking.recall(connection, version, rules)
-        _gather_again(connection, today)
+        after = linking.newest(connection)
+        anew = after is None or after[1:] != (version, rules)
+        if anew:
+            gather(connection, settings)
+            connection.execute(
+                """
+                CREATE TEMP VIEW fresh AS FROM mention;
+                CREATE TEMP VIEW changed AS SELECT mention_id FROM mention
+                """
+            )
+        else:
+            _gather_changes(connection, today)
         definition = _learnt(connection, version) if version else training.train(connection)
         decisions.standing(connection)
         matching.compare(connection, definition)
-        affected.edges(connection)
+        if not anew:
+            affected.edges(connection)
         candidates(connection)
         persons.holders(connection)
-        affected.concerned(connection)
+        (affected.everyone if anew else affected.concerned)(connection)
         partition(connection)
         with writer_lock(settings), (rehearsal if dry_run else transaction)(connection):
             if trained := version is None:
@@ -122,17 +133,20 @@ def gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Table `mention` of `transforms.identity.mentions` from core. Raises WarehouseFault where it
     would be empty."""
     _create(connection, "mention", mentions(by_name(connection), clock.today(settings)))
-    _require_any(connection)
+    if not connection.execute("SELECT count(*) FROM mention").fetchall()[0][0]:
+        raise WarehouseFault(
+            "core speaks of nobody yet", next_step="run a night first: `muara night`."
+        )
 
 
-def _gather_again(connection: duckdb.DuckDBPyConnection, today: date) -> None:
-    """Table `mention` too, made anew only for the records that changed since table `before`, and
-    tables `changed` and `gone`."""
+def _gather_changes(connection: duckdb.DuckDBPyConnection, today: date) -> None:
+    """View `mention` too, made anew only for the records that changed since the newest linking."""
+    linking.recall(connection)
     of_core = by_name(connection)
     _create(connection, "version", versions(of_core))
     connection.execute(
         """
-        CREATE OR REPLACE TEMP VIEW household AS
+        CREATE TEMP VIEW household AS
         SELECT source_record_id, household_number FROM lake.core.person_identity
         WHERE valid_to IS NULL
         """
@@ -145,19 +159,11 @@ def _gather_again(connection: duckdb.DuckDBPyConnection, today: date) -> None:
 
     _create(connection, "fresh", mentions(of_touched, today))
     affected.changed(connection)
-    _require_any(connection)
 
 
 def _create(connection: duckdb.DuckDBPyConnection, name: str, expression: ir.Table) -> None:
     query = ibis.to_sql(expression, dialect="duckdb")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
-
-
-def _require_any(connection: duckdb.DuckDBPyConnection) -> None:
-    if not connection.execute("SELECT count(*) FROM mention").fetchall()[0][0]:
-        raise WarehouseFault(
-            "core speaks of nobody yet", next_step="run a night first: `muara night`."
-        )
 
 
 def _rules() -> str:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -366,6 +367,7 @@ def by_name(
 
     backend = ibis.duckdb.from_connection(connection)
 
+    @cache
     def table(name: str) -> "ir.Table":
         schema, short = name.split(".")
         return backend.table(short, database=(core if schema == "core" else "lake", schema))
@@ -425,10 +427,19 @@ def make_equal(
     key = ", ".join(f'"{part}"' for part in table.key)
     of_key = " AND ".join(f'one."{part}" IS NOT DISTINCT FROM differing."{part}"'
                           for part in table.key)  # fmt: skip
-    differ = connection.execute(
+    some_present, some_wanted = connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE wanted AS SELECT {columns} FROM ({query});
         CREATE OR REPLACE TEMP TABLE present AS {held or f"FROM lake.{name}"};
+        SELECT EXISTS (FROM present), EXISTS (FROM wanted)
+        """
+    ).fetchall()[0]
+    if not some_present:
+        if some_wanted:
+            connection.execute(f"INSERT INTO lake.{name} FROM wanted")
+        return bool(some_wanted)
+    differ = connection.execute(
+        f"""
         CREATE OR REPLACE TEMP TABLE differing AS
         SELECT {key} FROM (FROM present EXCEPT ALL FROM wanted)
         UNION
@@ -443,4 +454,4 @@ def make_equal(
             INSERT INTO lake.{name} SELECT one.* FROM wanted AS one SEMI JOIN differing ON {of_key}
             """
         )
-    return differ > 0
+    return bool(differ)

@@ -16,47 +16,47 @@ from warehouse.tables import tables
 MENTIONS, PAIRS, RUN = "core.mention_identity", "core.person_pair", "ops.linking"
 
 
-def recall(connection: duckdb.DuckDBPyConnection, model: str | None, rules: str) -> UUID | None:
-    """Tables `before` (mention_id and the columns of core.mention_identity) and `pair_before`
-    (mention_id_l, mention_id_r, weight, probability, to_resident): what the newest linking left,
-    empty when it compared by another model or other rules. Returns its run, if there was any."""
-    left = connection.execute(f"SELECT run, model_version, rules FROM lake.{RUN}").fetchall()
-    holds = [(by_model, by_rules) for _, by_model, by_rules in left] == [(model, rules)]
+def newest(connection: duckdb.DuckDBPyConnection) -> tuple[UUID, str, str] | None:
+    """Run, model and rules of the newest linking."""
+    rows = connection.execute(f"SELECT run, model_version, rules FROM lake.{RUN}").fetchall()
+    return rows[0] if rows else None
+
+
+def recall(connection: duckdb.DuckDBPyConnection) -> None:
+    """View `before` (mention_id and the columns of core.mention_identity) and table `pair_before`
+    (mention_id_l, mention_id_r, weight, probability, to_resident): what the newest linking left."""
     connection.execute(
         f"""
-        CREATE OR REPLACE TABLE before AS
-        SELECT role || ':' || source_record_id AS mention_id, * FROM lake.{MENTIONS} WHERE {holds};
-        CREATE OR REPLACE TABLE pair_before AS
+        CREATE OR REPLACE TEMP VIEW before AS
+        SELECT role || ':' || source_record_id AS mention_id, * FROM lake.{MENTIONS};
+        CREATE OR REPLACE TEMP TABLE pair_before AS
         SELECT role || ':' || source_record_id AS mention_id_l,
             other_role || ':' || other_source_record_id AS mention_id_r, weight, probability,
             role <> 'resident' AND other_role = 'resident' AS to_resident
-        FROM lake.{PAIRS} WHERE {holds}
+        FROM lake.{PAIRS}
         """
     )
-    return left[0][0] if left else None
 
 
 def keep(
     connection: duckdb.DuckDBPyConnection,
-    after: UUID | None,
+    after: tuple[UUID, str, str] | None,
     model: str,
     rules: str,
     night: date,
-) -> bool:
-    """Keep `fresh`, the mentions of `touched` records, and `weighed`, the pairs weighed again, in
-    place of those of before; pairs in `standing` are as they were. In the caller's transaction;
-    returns whether anything differs from before.
+) -> None:
+    """Keep mentions and pairs for the next linking, in the caller's transaction.
 
-    Raises WarehouseBusy when the newest linking is no longer the run `after`.
+    Where the newest linking, `after`, compared by the same, `fresh` are the mentions of `touched`
+    records, `weighed` the pairs that were weighed again, and those in `standing` are as they were;
+    else `fresh` and `weighed` are all. Raises WarehouseBusy when `after` is the newest no more.
     """
-    newest = connection.execute(f"SELECT run, model_version, rules FROM lake.{RUN}").fetchall()
-    if [run for run, *_ in newest] != [after for _ in range(after is not None)]:
+    if newest(connection) != after:
         raise WarehouseBusy(
             "persons were linked or erased meanwhile", next_step="run `muara link` again."
         )
-    holds = [tuple(by) for _, *by in newest] == [(model, rules)]
-    mentions_held = f"FROM lake.{MENTIONS}"
-    pairs_held = f"FROM lake.{PAIRS}"
+    mentions_held, pairs_held = f"FROM lake.{MENTIONS}", f"FROM lake.{PAIRS}"
+    holds = after is not None and after[1:] == (model, rules)
     if holds:
         mentions_held += " SEMI JOIN touched USING (source_record_id)"
         pairs_held = f"""
@@ -68,11 +68,10 @@ def keep(
         make_equal(connection, PAIRS, f"SELECT {_parts('weighed')} FROM weighed", pairs_held),
     ]
     if any(differs) or not holds:
+        connection.execute(f"DELETE FROM lake.{RUN}")
         connection.execute(
-            f"DELETE FROM lake.{RUN}; INSERT INTO lake.{RUN} VALUES (?, ?, ?, ?)",
-            [uuid4(), model, rules, night],
+            f"INSERT INTO lake.{RUN} VALUES (?, ?, ?, ?)", [uuid4(), model, rules, night]
         )
-    return any(differs)
 
 
 def _parts(table: str) -> str:

@@ -45,8 +45,8 @@ def touched(connection: duckdb.DuckDBPyConnection, today: date) -> None:
 
 
 def changed(connection: duckdb.DuckDBPyConnection) -> None:
-    """Tables `changed` (mention_id; new, or compared otherwise than before), `gone` (mention_id)
-    and `mention` (all mentions) from tables `fresh` (the mentions of `touched` records), `touched`
+    """Tables `changed` (mention_id; new, or compared otherwise than before) and `gone` (mention_id)
+    and view `mention` (all mentions) from `fresh` (the mentions of `touched` records), `touched`
     and `before`."""
     compared = ", ".join(("mention_id", *COMPARED))
     connection.execute(
@@ -54,11 +54,14 @@ def changed(connection: duckdb.DuckDBPyConnection) -> None:
         CREATE OR REPLACE TEMP TABLE replaced AS
         FROM before SEMI JOIN touched USING (source_record_id);
         CREATE OR REPLACE TEMP TABLE changed AS
-        SELECT DISTINCT mention_id
-        FROM (SELECT {compared} FROM fresh EXCEPT SELECT {compared} FROM replaced);
+        SELECT mention_id FROM fresh ANTI JOIN replaced USING (mention_id)
+        UNION ALL
+        SELECT mention_id FROM (
+            SELECT {compared} FROM fresh SEMI JOIN replaced USING (mention_id)
+            EXCEPT SELECT {compared} FROM replaced);
         CREATE OR REPLACE TEMP TABLE gone AS
         SELECT mention_id FROM replaced ANTI JOIN fresh USING (mention_id);
-        CREATE OR REPLACE TEMP TABLE mention AS
+        CREATE OR REPLACE TEMP VIEW mention AS
         FROM fresh UNION ALL BY NAME FROM before ANTI JOIN touched USING (source_record_id)
         """
     )
@@ -128,8 +131,22 @@ def concerned(connection: duckdb.DuckDBPyConnection) -> None:
             break
     connection.execute(
         """
-        CREATE OR REPLACE TEMP TABLE mention AS FROM mention SEMI JOIN concerned USING (mention_id);
+        CREATE TEMP TABLE spoken AS FROM mention SEMI JOIN concerned USING (mention_id);
+        DROP VIEW mention;
+        ALTER TABLE spoken RENAME TO mention;
         CREATE OR REPLACE TEMP TABLE weighed AS FROM pair;
         INSERT INTO pair FROM standing WHERE mention_id_l IN (FROM concerned)
+        """
+    )
+
+
+def everyone(connection: duckdb.DuckDBPyConnection) -> None:
+    """The same tables where nothing is known of before: `concerned` all mentions, of now from
+    `mention` and of before from `holder`, and `weighed` all pairs."""
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE concerned AS
+        SELECT mention_id FROM mention UNION SELECT mention_id FROM holder;
+        CREATE OR REPLACE TEMP VIEW weighed AS FROM pair
         """
     )

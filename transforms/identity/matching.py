@@ -11,8 +11,8 @@ from transforms.identity.model import BLOCKING, TERMS
 LEAST_WEIGHT = -4
 """Bits below which a pair is nobody's concern."""
 SIDES = {
-    "new_resident": f"FROM mention SEMI JOIN changed USING (mention_id) WHERE role = '{REGISTRY}'",
-    "new_other": f"FROM mention SEMI JOIN changed USING (mention_id) WHERE role <> '{REGISTRY}'",
+    "new_resident": f"FROM compared WHERE role = '{REGISTRY}'",
+    "new_other": f"FROM compared WHERE role <> '{REGISTRY}'",
     "old_resident": f"FROM beside WHERE role = '{REGISTRY}'",
     "old_other": f"FROM beside WHERE role <> '{REGISTRY}'",
 }
@@ -22,16 +22,23 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
     """Table `edge` (mention_id_l, mention_id_r, weight in bits) of all pairs that may be one
     person, at least one of them in table `changed` (mention_id), from tables `mention` and `term`;
     never of two residents of the registry."""
+    connection.execute(
+        "CREATE OR REPLACE TABLE edge (mention_id_l VARCHAR, mention_id_r VARCHAR, weight DOUBLE)"
+    )
+    if connection.execute("SELECT count(*) FROM changed").fetchall() == [(0,)]:
+        return
     shares = " OR ".join(_shares_with_changed(keys) for keys in BLOCKING)
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE fresh AS FROM mention SEMI JOIN changed USING (mention_id);
+        CREATE OR REPLACE TEMP TABLE compared AS
+        FROM mention SEMI JOIN changed USING (mention_id);
         CREATE OR REPLACE TEMP TABLE beside AS
         FROM mention ANTI JOIN changed USING (mention_id) WHERE {shares}
         """
     )
     for name, query in SIDES.items():
         connection.execute(f"CREATE OR REPLACE TABLE {name} AS {query}")
+    connection.execute("DROP TABLE compared; DROP TABLE beside")
     database = DuckDBAPI(connection)
     side = {name: database.register(name) for name in SIDES}
     linker = Linker(side["new_other"], settings, log_level=None)
@@ -41,9 +48,10 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
             CREATE OR REPLACE TABLE share_of_{column} AS
             SELECT {column}, coalesce(share, (SELECT any_value(share) FROM term
                 WHERE column_name = '{column}' AND term IS NULL)) AS tf_{column}
-            FROM (SELECT DISTINCT {column} FROM fresh WHERE {column} IS NOT NULL)
+            FROM (SELECT {column} FROM new_resident UNION SELECT {column} FROM new_other)
             LEFT JOIN (SELECT term AS {column}, share FROM term WHERE column_name = '{column}')
                 USING ({column})
+            WHERE {column} IS NOT NULL
             """
         )
         linker.table_management.register_term_frequency_lookup(
@@ -56,17 +64,16 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
         between(side["new_other"], [side["old_resident"], side["old_other"]], **wanted),
         within(side["new_other"], **wanted),
     )
-    query = " UNION ALL ".join(
-        f"SELECT mention_id_l, mention_id_r, match_weight AS weight FROM {one.physical_name}"
-        for one in found
-    )
-    connection.execute(f"CREATE OR REPLACE TABLE edge AS {query}")
     for one in found:
+        connection.execute(
+            f"INSERT INTO edge SELECT mention_id_l, mention_id_r, match_weight "
+            f"FROM {one.physical_name}"
+        )
         one.drop_table_from_database_and_remove_from_cache()
 
 
 def _shares_with_changed(keys: tuple[str, ...]) -> str:
-    """SQL: the mention agrees with one of table `fresh` on all of these."""
+    """SQL: the mention agrees with one of table `compared` on all of these."""
     said = ", ".join(keys)
     known = " AND ".join(f"{key} IS NOT NULL" for key in keys)
-    return f"({known} AND ({said}) IN (SELECT ({said}) FROM fresh WHERE {known}))"
+    return f"({known} AND ({said}) IN (SELECT ({said}) FROM compared WHERE {known}))"
