@@ -162,8 +162,7 @@ def _gather_changes(connection: duckdb.DuckDBPyConnection, today: date) -> None:
 
 
 def _create(connection: duckdb.DuckDBPyConnection, name: str, expression: ir.Table) -> None:
-    query = ibis.to_sql(expression, dialect="duckdb")
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {expression.compile()}")
 
 
 def _rules() -> str:
@@ -193,7 +192,7 @@ def _describe(connection: duckdb.DuckDBPyConnection) -> None:
     for name, made in (
         ("golden_record", "FROM golden"),
         ("golden_record_identity", "FROM golden"),
-        ("golden_origin", str(ibis.to_sql(golden.origins(claim), dialect="duckdb"))),
+        ("golden_origin", golden.origins(claim).compile()),
     ):
         held = f"FROM lake.core.{name} SEMI JOIN described USING (person_id)"
         make_equal(connection, f"core.{name}", made, held)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from datetime import date
 
-import ibis
 import ibis.expr.types as ir
 
 from common.settings import Settings
@@ -19,5 +18,5 @@ def build_marts(settings: Settings, marts: dict[str, Mart], today: date) -> list
         return [
             name
             for name, mart in marts.items()
-            if make_equal(connection, name, str(ibis.to_sql(mart(table, today), dialect="duckdb")))
+            if make_equal(connection, name, mart(table, today).compile())
         ]

@@ -102,7 +102,7 @@ def apply_batch(
 
 
 def _sql(expression: ir.Table) -> str:
-    return str(ibis.to_sql(expression, dialect="duckdb"))
+    return str(expression.compile())
 
 
 def _merge(

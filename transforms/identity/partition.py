@@ -23,8 +23,8 @@ CERTAIN = 0.99
 
 def candidates(connection: duckdb.DuckDBPyConnection) -> None:
     """Table `pair`: the edges (mention_id_l, mention_id_r, weight, probability, to_resident) with
-    what they say of one person; of a resident and another mention, the resident is the second and
-    `to_resident` is true.
+    what they say of one person, the smaller id first; but of a resident and another mention the
+    resident is the second, and `to_resident` is true.
 
     A person is in the registry once, so the registry's residents that a mention may be exclude each
     other: the probability of one counts the others as rivals (Bayes over exclusive alternatives).
@@ -37,13 +37,14 @@ def candidates(connection: duckdb.DuckDBPyConnection) -> None:
         UNION ALL SELECT b, a FROM decision WHERE NOT is_same;
         CREATE OR REPLACE TEMP TABLE pair AS
         WITH directed AS (
-            SELECT if(l.role = '{REGISTRY}', r.mention_id, l.mention_id) AS mention_id_l,
-                if(l.role = '{REGISTRY}', l.mention_id, r.mention_id) AS mention_id_r, weight,
-                (l.role = '{REGISTRY}') <> (r.role = '{REGISTRY}') AS to_resident,
-                if((mention_id_l, mention_id_r) IN (FROM parted), 0, pow(2, least(weight, 60)))
+            SELECT (l.role = '{REGISTRY}') <> (r.role = '{REGISTRY}') AS to_resident,
+                if(to_resident, r.role = '{REGISTRY}', l.mention_id < r.mention_id) AS is_so,
+                if(is_so, l.mention_id, r.mention_id) AS mention_id_l,
+                if(is_so, r.mention_id, l.mention_id) AS mention_id_r, weight,
+                if((l.mention_id, r.mention_id) IN (FROM parted), 0, pow(2, least(weight, 60)))
                     AS odds
-            FROM edge JOIN mention l ON l.mention_id = mention_id_l
-            JOIN mention r ON r.mention_id = mention_id_r)
+            FROM edge JOIN mention l ON l.mention_id = edge.mention_id_l
+            JOIN mention r ON r.mention_id = edge.mention_id_r)
         SELECT mention_id_l, mention_id_r, weight, odds / (1 + if(to_resident,
                 sum(odds) OVER (PARTITION BY mention_id_l, to_resident), odds)) AS probability,
             to_resident
