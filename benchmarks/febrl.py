@@ -64,6 +64,7 @@ def ours(folder: Path, which: str) -> float:
         CREATE TABLE decision (a VARCHAR, b VARCHAR, is_same BOOLEAN)
         """
     )
+    connection.execute("CREATE TEMP VIEW changed AS SELECT mention_id FROM mention")
     matching.compare(connection, training.train(connection))
     candidates(connection)
     partition(connection)

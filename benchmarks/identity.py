@@ -207,10 +207,13 @@ def _ours(
     def run(connection: duckdb.DuckDBPyConnection) -> str:
         if before:
             connection.execute(before)
+        connection.execute("CREATE TEMP VIEW changed AS SELECT mention_id FROM mention")
         matching.compare(connection, training.train(connection, comparisons))
         candidates(connection)
         if not rivals:
-            connection.execute("CREATE OR REPLACE TEMP TABLE link AS FROM edge")
+            connection.execute(
+                "UPDATE pair SET probability = pow(2, weight) / (1 + pow(2, weight))"
+            )
         partition(connection)
         return MEMBERS
 

@@ -5,12 +5,10 @@ for it. One run is one transaction: a run that fails leaves the persons of the r
 """
 
 import hashlib
-import json
 import time
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import ibis
@@ -26,7 +24,7 @@ from transforms.identity import affected, golden, matching, training
 from transforms.identity.birth_cases import birth_cases
 from transforms.identity.mentions import mentions, versions
 from transforms.identity.partition import candidates, partition
-from warehouse import decisions, linking, persons
+from warehouse import decisions, linking, models, persons
 from warehouse.catalog import (
     attach,
     by_name,
@@ -38,7 +36,6 @@ from warehouse.catalog import (
 )
 
 VERSION_LENGTH = 12
-NEWEST_MODEL = "FROM lake.ops.identity_model ORDER BY trained_night DESC, rowid DESC LIMIT 1"
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         attach(connection, settings)
         connection.execute("USE memory.main")
         today, rules = clock.today(settings), _rules()
-        version = None if retrain else _newest_model(connection)
+        version = None if retrain else models.newest(connection)
         after = linking.newest(connection)
         anew = after is None or after[1:] != (version, rules)
         if anew:
@@ -91,7 +88,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
             )
         else:
             _gather_changes(connection, today)
-        definition = _learnt(connection, version) if version else training.train(connection)
+        definition = models.load(connection, version) if version else training.train(connection)
         decisions.standing(connection)
         matching.compare(connection, definition)
         if not anew:
@@ -102,8 +99,8 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         partition(connection)
         with writer_lock(settings), (rehearsal if dry_run else transaction)(connection):
             if trained := version is None:
-                version = _keep(connection, settings, definition)
-            linking.keep(connection, after, version, rules, today)
+                version = models.keep(connection, definition, today, settings.impact_assessment)
+            linking.keep(connection, after, (version, rules), today, anew=anew)
             persons.succeed(connection)
             persons.assign(connection)
             events = persons.record(connection, today, version)
@@ -198,48 +195,3 @@ def _describe(connection: duckdb.DuckDBPyConnection) -> None:
         make_equal(connection, f"core.{name}", made, held)
     _create(connection, "birth_case", birth_cases(by_name(connection)))
     make_equal(connection, "core.birth_case", "FROM birth_case")
-
-
-def _newest_model(connection: duckdb.DuckDBPyConnection) -> str | None:
-    kept = connection.execute(f"SELECT model_version {NEWEST_MODEL}").fetchall()
-    return kept[0][0] if kept else None
-
-
-def _learnt(connection: duckdb.DuckDBPyConnection, version: str) -> dict[str, Any]:
-    """The settings of a model that was learnt before, its terms in table `term`."""
-    connection.execute(
-        "CREATE TABLE term AS SELECT column_name, term, share FROM lake.ops.identity_term "
-        "WHERE model_version = ?",
-        [version],
-    )
-    (text,) = connection.execute(
-        "SELECT settings FROM lake.ops.identity_model WHERE model_version = ?", [version]
-    ).fetchall()[0]
-    return json.loads(text)
-
-
-def _keep(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, definition: dict[str, Any]
-) -> str:
-    text = json.dumps(definition, sort_keys=True)
-    terms = connection.execute(
-        "SELECT md5(string_agg(concat_ws('|', column_name, term, share), ';' "
-        "ORDER BY column_name, term)) FROM term"
-    ).fetchall()[0][0]
-    version = hashlib.sha256(f"{text}{terms}".encode()).hexdigest()[:VERSION_LENGTH]
-    if connection.execute(f"SELECT model_version {NEWEST_MODEL}").fetchall() == [(version,)]:
-        return version
-    # One that was learnt before and is learnt again is the newest again; its terms are kept.
-    known = connection.execute(
-        "DELETE FROM lake.ops.identity_model WHERE model_version = ?", [version]
-    ).fetchall()
-    connection.execute(
-        """
-        INSERT INTO lake.ops.identity_model
-        SELECT ?, ?, count(*) FILTER (role = 'resident'), count(*), ?, ? FROM mention
-        """,
-        [version, clock.today(settings), settings.impact_assessment, text],
-    )
-    if known == [(0,)]:
-        connection.execute("INSERT INTO lake.ops.identity_term SELECT ?, * FROM term", [version])
-    return version

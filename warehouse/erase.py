@@ -4,10 +4,11 @@ The narrow identity rows, landing and quarantine rows of the record go; `core.pe
 surrogate without any name or number until the night of the erasure, so last month's counts still
 answer. Mentions of the person in other people's rows (as a parent, reporter or head of a family)
 are emptied, mentions by NIK also in every later batch. Golden records and birth cases that may hold
-anything of the person go; the next linking makes them of what is left. The lake's files are
-rewritten, old snapshots and files removed and the catalog vacuumed, because it holds each file's
-smallest and largest values. Original files that name the person go, and so do past extracts. A
-record that the source still sends is excluded from then on, with a declared reason.
+anything of the person go, and all that the newest linking left for the next, which makes all anew
+of what is left. The lake's files are rewritten, old snapshots and files removed and the catalog
+vacuumed, because it holds each file's smallest and largest values. Original files that name the
+person go, and so do past extracts. A record that the source still sends is excluded from then on,
+with a declared reason.
 """
 
 import sqlite3
@@ -19,6 +20,7 @@ import duckdb
 from common.definition import Source, Stream
 from common.errors import DefinitionError
 from common.settings import Settings
+from warehouse import linking
 from warehouse.catalog import attach, lake_folder, open_duckdb, transaction, writer_lock
 from warehouse.tables import landing_name, tables
 
@@ -103,6 +105,8 @@ def _erase_rows(
                 f"DELETE FROM lake.{name} WHERE {OF_THE_PERSON}",
                 [record, niks],
             )
+        for name in linking.LEFT:
+            _run(connection, touched, name, f"DELETE FROM lake.{name}", [])
         for name, condition in _own_rows(source, stream):
             _run(connection, touched, name, f"DELETE FROM lake.{name} WHERE {condition}", [record])
         for table in tables().values():

@@ -14,6 +14,7 @@ from warehouse.catalog import make_equal
 from warehouse.tables import tables
 
 MENTIONS, PAIRS, RUN = "core.mention_identity", "core.person_pair", "ops.linking"
+LEFT = (MENTIONS, PAIRS, RUN)
 
 
 def newest(connection: duckdb.DuckDBPyConnection) -> tuple[UUID, str, str] | None:
@@ -41,23 +42,23 @@ def recall(connection: duckdb.DuckDBPyConnection) -> None:
 def keep(
     connection: duckdb.DuckDBPyConnection,
     after: tuple[UUID, str, str] | None,
-    model: str,
-    rules: str,
+    by: tuple[str, str],
     night: date,
+    *,
+    anew: bool,
 ) -> None:
-    """Keep mentions and pairs for the next linking, in the caller's transaction.
+    """Keep mentions and pairs, compared `by` a model and rules, in the caller's transaction.
 
-    Where the newest linking, `after`, compared by the same, `fresh` are the mentions of `touched`
-    records, `weighed` the pairs that were weighed again, and those in `standing` are as they were;
-    else `fresh` and `weighed` are all. Raises WarehouseBusy when `after` is the newest no more.
+    `fresh` are the mentions of `touched` records, `weighed` the pairs that were weighed again, and
+    those in `standing` are as they were; where all was made `anew`, `fresh` and `weighed` are all.
+    Raises WarehouseBusy when `after` is the newest linking no more.
     """
     if newest(connection) != after:
         raise WarehouseBusy(
             "persons were linked or erased meanwhile", next_step="run `muara link` again."
         )
     mentions_held, pairs_held = f"FROM lake.{MENTIONS}", f"FROM lake.{PAIRS}"
-    holds = after is not None and after[1:] == (model, rules)
-    if holds:
+    if not anew:
         mentions_held += " SEMI JOIN touched USING (source_record_id)"
         pairs_held = f"""
             SELECT {_parts("pair_before")} FROM pair_before
@@ -67,11 +68,9 @@ def keep(
         make_equal(connection, MENTIONS, f"SELECT {columns} FROM fresh", mentions_held),
         make_equal(connection, PAIRS, f"SELECT {_parts('weighed')} FROM weighed", pairs_held),
     ]
-    if any(differs) or not holds:
+    if any(differs) or after is None or after[1:] != by:
         connection.execute(f"DELETE FROM lake.{RUN}")
-        connection.execute(
-            f"INSERT INTO lake.{RUN} VALUES (?, ?, ?, ?)", [uuid4(), model, rules, night]
-        )
+        connection.execute(f"INSERT INTO lake.{RUN} VALUES (?, ?, ?, ?)", [uuid4(), *by, night])
 
 
 def _parts(table: str) -> str:

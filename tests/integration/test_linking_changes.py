@@ -44,7 +44,8 @@ def change(town, random, per_thousand):
     exchanged, records deleted and sent again."""
     with writing(town.settings) as connection, transaction(connection):
         (batch,) = connection.execute(
-            "SELECT max(batch_id) + 1 FROM lake.core.person_identity"
+            "SELECT max(batch_id) + 1 FROM (SELECT batch_id FROM lake.ops.ledger "
+            "UNION ALL SELECT batch_id FROM lake.core.person_identity)"
         ).fetchone()
 
         seed = random.random()

@@ -33,10 +33,7 @@ def worlds(draw):
     ]
     chosen = draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
     weights = [draw(st.integers(-4, 40)) for _ in chosen]
-    edges = [
-        (*pair, float(weight), 2.0**weight / (1 + 2.0**weight))
-        for pair, weight in zip(chosen, weights, strict=True)
-    ]
+    edges = [(*pair, float(weight)) for pair, weight in zip(chosen, weights, strict=True)]
     return mentions, edges, draw(decided(mentions))
 
 
@@ -55,15 +52,14 @@ def grouped(connection, mentions, edges, decisions=()):
     connection.execute(
         "CREATE OR REPLACE TABLE mention (mention_id VARCHAR, source_record_id VARCHAR, "
         "role VARCHAR);"
-        "CREATE OR REPLACE TABLE edge (mention_id_l VARCHAR, mention_id_r VARCHAR, weight DOUBLE, "
-        "probability DOUBLE);"
+        "CREATE OR REPLACE TABLE edge (mention_id_l VARCHAR, mention_id_r VARCHAR, weight DOUBLE);"
         "CREATE OR REPLACE TABLE decision (a VARCHAR, b VARCHAR, is_same BOOLEAN)"
     )
     if decisions:
         connection.executemany("INSERT INTO decision VALUES (?, ?, ?)", decisions)
     connection.executemany("INSERT INTO mention VALUES (?, ?, ?)", mentions)
     if edges:
-        connection.executemany("INSERT INTO edge VALUES (?, ?, ?, ?)", edges)
+        connection.executemany("INSERT INTO edge VALUES (?, ?, ?)", edges)
     candidates(connection)
     partition(connection)
     found = connection.execute("SELECT list(mention_id) FROM member GROUP BY cluster").fetchall()
@@ -96,7 +92,7 @@ def test_laws_of_a_partition(connection, world, random):
     assert grouped(connection, *shuffled) == clusters
 
     stranger = [*mentions, ("resident:z", "record z", "resident"), ("child:z", "other z", "child")]
-    joined = [*edges, ("resident:z", "child:z", 30.0, 1.0)]
+    joined = [*edges, ("resident:z", "child:z", 30.0)]
     assert grouped(connection, stranger, joined, decisions) == clusters | {
         frozenset({"resident:z", "child:z"})
     }
@@ -105,12 +101,12 @@ def test_laws_of_a_partition(connection, world, random):
 def test_a_link_is_certain_only_without_rivals(connection):
     mentions = [("resident:a", "a", "resident"), ("resident:b", "b", "resident"),
                 ("child:c", "c", "child")]  # fmt: skip
-    sure = ("resident:a", "child:c", 12.0, 1.0)
+    sure = ("resident:a", "child:c", 12.0)
     together = {frozenset({"resident:a", "child:c"}), frozenset({"resident:b"})}
     assert grouped(connection, mentions, [sure]) == together
-    close = ("resident:b", "child:c", 11.0, 1.0)
+    close = ("resident:b", "child:c", 11.0)
     assert len(grouped(connection, mentions, [sure, close])) == 3
-    far = ("resident:b", "child:c", 2.0, 0.8)
+    far = ("resident:b", "child:c", 2.0)
     assert grouped(connection, mentions, [sure, far]) == together
     assert 2**12 / (1 + 2**12 + 2**2) > CERTAIN > 2**12 / (1 + 2**12 + 2**11)
 
@@ -118,8 +114,8 @@ def test_a_link_is_certain_only_without_rivals(connection):
 def test_of_two_residents_in_one_cluster_the_weaker_link_is_left_out(connection):
     mentions = [("resident:a", "a", "resident"), ("resident:b", "b", "resident"),
                 ("child:c", "c", "child"), ("child:d", "d", "child")]  # fmt: skip
-    edges = [("resident:a", "child:c", 20.0, 1.0), ("child:c", "child:d", 9.0, 0.998),
-             ("resident:b", "child:d", 15.0, 1.0)]  # fmt: skip
+    edges = [("resident:a", "child:c", 20.0), ("child:c", "child:d", 9.0),
+             ("resident:b", "child:d", 15.0)]  # fmt: skip
     assert grouped(connection, mentions, edges) == {
         frozenset({"resident:a", "child:c"}),
         frozenset({"resident:b", "child:d"}),

@@ -43,7 +43,9 @@ class Lake:
             "role VARCHAR);"
             "CREATE OR REPLACE TABLE member (mention_id VARCHAR, cluster VARCHAR);"
             "CREATE OR REPLACE TABLE reason (mention_id VARCHAR, how VARCHAR, probability DOUBLE);"
-            "CREATE OR REPLACE TABLE successor (mention_id VARCHAR, person_id UUID)"
+            "CREATE OR REPLACE TABLE successor (mention_id VARCHAR, person_id UUID);"
+            "CREATE OR REPLACE TABLE concerned AS SELECT 'child:' || one AS mention_id "
+            f"FROM (SELECT unnest({[str(one) for one in MENTIONS]}) AS one)"
         )
         for one, group in there.items():
             self.connection.execute(

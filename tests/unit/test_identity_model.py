@@ -4,13 +4,11 @@ from datetime import date
 
 import duckdb
 
-from common.settings import Settings
-from pipeline.link import _keep, _model
+from warehouse import models
 from warehouse.tables import tables
 
 
-def test_a_model_learnt_again_is_the_newest_again(tmp_path):
-    settings = Settings(home=tmp_path, today=date(2026, 11, 23), impact_assessment="PDP/1/2026")
+def test_a_model_learnt_again_is_the_newest_again():
     connection = duckdb.connect()
     connection.execute("ATTACH ':memory:' AS lake; CREATE SCHEMA lake.ops")
     for name in ("ops.identity_model", "ops.identity_term"):
@@ -22,9 +20,10 @@ def test_a_model_learnt_again_is_the_newest_again(tmp_path):
             "CREATE OR REPLACE TABLE term AS SELECT 'name' AS column_name, 'SITI' AS term, "
             "0.1::DOUBLE AS share"
         )
-        versions.append(_keep(connection, settings, learnt))
+        versions.append(models.keep(connection, learnt, date(2026, 11, 23), "PDP/1/2026"))
         connection.execute("DROP TABLE term")
-        assert _model(connection, settings, retrain=False) == (versions[-1], learnt)
+        assert models.newest(connection) == versions[-1]
+        assert models.load(connection, versions[-1]) == learnt
         connection.execute("DROP TABLE term")
     assert versions[0] == versions[2] == versions[3] != versions[1]
     for table in ("identity_model", "identity_term"):
