@@ -59,7 +59,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="muara-identity-") as folder:
         home = chosen.home or Path(folder)
         if not chosen.home:
-            _night(home, chosen.residents)
+            night(home, chosen.residents)
         settings = Settings(home=home)
         table = Table("way", "wall s", "pairs", "precision", "recall", "precision*", "recall*")
         worse = [("", 0.0, False), ("spellings ", 0.0, True)]
@@ -94,7 +94,7 @@ def _pairs(connection: duckdb.DuckDBPyConnection) -> str:
     return f"{connection.execute('SELECT count(*) FROM edge').fetchall()[0][0]:,}"
 
 
-def _night(home: Path, residents: int) -> None:
+def night(home: Path, residents: int) -> None:
     environment = {**os.environ, "MUARA_HOME": str(home)}
     muara = [sys.executable, "-m", "muara"]
     for words in (

@@ -149,12 +149,16 @@ def _gather_changes(connection: duckdb.DuckDBPyConnection, today: date) -> None:
         """
     )
     affected.touched(connection, today)
-    touched = ibis.duckdb.from_connection(connection).table("touched", database=("temp", "main"))
+    if not connection.execute("SELECT count(*) FROM touched").fetchall()[0][0]:
+        connection.execute("CREATE TEMP VIEW fresh AS FROM before LIMIT 0")
+    else:
+        backend = ibis.duckdb.from_connection(connection)
+        touched = backend.table("touched", database=("temp", "main"))
 
-    def of_touched(name: str) -> ir.Table:
-        return of_core(name).semi_join(touched, "source_record_id")
+        def of_touched(name: str) -> ir.Table:
+            return of_core(name).semi_join(touched, "source_record_id")
 
-    _create(connection, "fresh", mentions(of_touched, today))
+        _create(connection, "fresh", mentions(of_touched, today))
     affected.changed(connection)
 
 
@@ -181,6 +185,8 @@ def _describe(connection: duckdb.DuckDBPyConnection) -> None:
         UNION SELECT person_id FROM linked
         """
     )
+    if not connection.execute("SELECT count(*) FROM described").fetchall()[0][0]:
+        return
     holds = backend.table("linked", database=("temp", "main"))
     mention = backend.table("mention", database=("temp", "main"))
     _create(connection, "claim", golden.claims(mention, holds))

@@ -25,7 +25,7 @@ def newest(connection: duckdb.DuckDBPyConnection) -> tuple[UUID, str, str] | Non
 
 def recall(connection: duckdb.DuckDBPyConnection) -> None:
     """View `before` (mention_id and the columns of core.mention_identity) and table `pair_before`
-    (mention_id_l, mention_id_r, weight, probability, to_resident): what the newest linking left."""
+    (mention_id_l, mention_id_r, weight, probability, residents): what the newest linking left."""
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP VIEW before AS
@@ -33,7 +33,7 @@ def recall(connection: duckdb.DuckDBPyConnection) -> None:
         CREATE OR REPLACE TEMP TABLE pair_before AS
         SELECT role || ':' || source_record_id AS mention_id_l,
             other_role || ':' || other_source_record_id AS mention_id_r, weight, probability,
-            role <> 'resident' AND other_role = 'resident' AS to_resident
+            (role = 'resident')::INT + (other_role = 'resident')::INT AS residents
         FROM lake.{PAIRS}
         """
     )

@@ -332,6 +332,46 @@ def test_a_corrected_number_keeps_the_id_and_a_stranger_does_not_get_it(linked, 
     ) == [("created",), ("ended",)]
 
 
+def test_a_resident_under_two_numbers_is_a_question_and_never_a_link(linked, tmp_path):
+    town = linked[0].copy(tmp_path / "var")
+    town.settings.impact_assessment = "PDP/1/2026"
+    ((record,),) = rows(
+        town,
+        "SELECT source_record_id FROM lake.core.person JOIN lake.core.person_identity "
+        "USING (source_record_id) WHERE mother_nik IS NOT NULL AND person.valid_to IS NULL "
+        "AND contains(person_name, ' ') ORDER BY source_record_id LIMIT 1",
+    )
+    other = UUID(int=7)
+    connection = open_duckdb(town.settings)
+    attach(connection, town.settings)
+    for table, changed in (("person", ""), ("person_identity", ", nik[:12] || '9871' AS nik")):
+        connection.execute(
+            f"INSERT INTO lake.core.{table} "
+            f"SELECT * REPLACE (?::UUID AS source_record_id{changed}) "
+            f"FROM lake.core.{table} WHERE source_record_id = ? AND valid_to IS NULL",
+            [other, record],
+        )
+    connection.close()
+    done = link(town.settings)
+    assert (done.compared, done.events) == (1, {"created": 1})
+    ((probability,),) = rows(
+        town,
+        "SELECT probability FROM lake.core.person_pair "
+        f"WHERE (source_record_id = '{other}') <> (other_source_record_id = '{other}')"
+        f"AND role = 'resident' AND '{record}' IN (source_record_id, other_source_record_id)",
+    )
+    assert probability > 0.9
+    assert rows(
+        town,
+        f"SELECT count(DISTINCT person_id) FROM lake.core.person_mention WHERE valid_to IS NULL "
+        f"AND source_record_id IN ('{record}', '{other}')",
+    ) == [(2,)]
+    said = {"by": "Petugas 7", "why": "470", "night": town.settings.today}
+    decide(town.settings, Mention("resident", record), Mention("resident", other),
+           is_same=True, **said)  # fmt: skip
+    assert link(town.settings).events == {"merged_into": 1}
+
+
 def test_what_people_decide_binds_until_it_is_undone(linked, tmp_path):
     town = linked[0].copy(tmp_path / "var")
     town.settings.impact_assessment = "PDP/1/2026"

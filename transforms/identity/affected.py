@@ -87,7 +87,7 @@ def edges(connection: duckdb.DuckDBPyConnection) -> None:
         UNION SELECT mention_id_r FROM pair_before WHERE mention_id_l IN (FROM altered);
         CREATE OR REPLACE TEMP TABLE reopened AS
         FROM standing WHERE mention_id_l IN (FROM stirred)
-            OR NOT to_resident AND mention_id_r IN (FROM stirred);
+            OR residents <> 1 AND mention_id_r IN (FROM stirred);
         INSERT INTO edge SELECT mention_id_l, mention_id_r, weight FROM reopened;
         DELETE FROM standing WHERE (mention_id_l, mention_id_r) IN
             (SELECT mention_id_l, mention_id_r FROM reopened)
@@ -107,7 +107,7 @@ def concerned(connection: duckdb.DuckDBPyConnection) -> None:
         f"""
         CREATE OR REPLACE TEMP TABLE tied AS
         SELECT mention_id_l AS a, mention_id_r AS b
-        FROM (FROM pair UNION ALL FROM standing) WHERE probability >= {CERTAIN}
+        FROM (FROM pair UNION ALL FROM standing) WHERE probability >= {CERTAIN} AND residents < 2
         UNION ALL SELECT a, b FROM decision WHERE is_same;
         CREATE OR REPLACE TEMP TABLE concerned AS
         FROM stirred

@@ -3,10 +3,10 @@
 from typing import Any
 
 import duckdb
-from splink import DuckDBAPI, Linker
+from splink import DuckDBAPI, Linker, block_on
 
 from transforms.identity.mentions import REGISTRY
-from transforms.identity.model import BLOCKING, TERMS
+from transforms.identity.model import BLOCKING, TERMS, TWO_NUMBERS
 
 LEAST_WEIGHT = -4
 """Bits below which a pair is nobody's concern."""
@@ -20,14 +20,14 @@ SIDES = {
 
 def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> None:
     """Table `edge` (mention_id_l, mention_id_r, weight in bits) of all pairs that may be one
-    person, at least one of them in table `changed` (mention_id), from tables `mention` and `term`;
-    never of two residents of the registry."""
+    person, at least one of them in table `changed` (mention_id), from tables `mention` and
+    `term`."""
     connection.execute(
         "CREATE OR REPLACE TABLE edge (mention_id_l VARCHAR, mention_id_r VARCHAR, weight DOUBLE)"
     )
     if connection.execute("SELECT count(*) FROM changed").fetchall() == [(0,)]:
         return
-    shares = " OR ".join(_shares_with_changed(keys) for keys in BLOCKING)
+    shares = " OR ".join(_shares_with_changed(keys) for keys in (*BLOCKING, *TWO_NUMBERS))
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE compared AS
@@ -59,10 +59,14 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
         )
     wanted: dict[str, Any] = {"threshold_match_weight": LEAST_WEIGHT, "warning_mode": "never"}
     between, within = linker.inference.predict_between, linker.inference.predict_within
+    two_numbers = [block_on(*keys) for keys in TWO_NUMBERS]
+    of_residents = wanted | {"blocking_rules_to_generate_predictions": two_numbers}
     found = (
         between(side["new_resident"], [side["new_other"], side["old_other"]], **wanted),
         between(side["new_other"], [side["old_resident"], side["old_other"]], **wanted),
         within(side["new_other"], **wanted),
+        between(side["new_resident"], side["old_resident"], **of_residents),
+        within(side["new_resident"], **of_residents),
     )
     for one in found:
         connection.execute(

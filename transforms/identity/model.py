@@ -165,5 +165,14 @@ BLOCKING = (
 )
 """Pairs are compared that agree on all of one of these."""
 
+TWO_NUMBERS = (
+    ("sound", "day"),
+    ("sound", "mother_nik"),
+    ("sound", "household_number"),
+    ("birth_date", "mother_nik", "substr(sound, 1, 2)"),
+)
+"""The same of two residents of the registry, who may be one under two numbers: nobody but people
+decides that."""
+
 TERMS = ("name", "sound", "town")
 """Columns whose frequent values say less than rare ones."""

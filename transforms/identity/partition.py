@@ -22,9 +22,9 @@ CERTAIN = 0.99
 
 
 def candidates(connection: duckdb.DuckDBPyConnection) -> None:
-    """Table `pair`: the edges (mention_id_l, mention_id_r, weight, probability, to_resident) with
-    what they say of one person, the smaller id first; but of a resident and another mention the
-    resident is the second, and `to_resident` is true.
+    """Table `pair`: the edges (mention_id_l, mention_id_r, weight, probability, residents) with
+    what they say of one person; `residents`: how many of both are in the registry. The smaller id
+    is first, but of a resident and another mention the resident is second.
 
     A person is in the registry once, so the registry's residents that a mention may be exclude each
     other: the probability of one counts the others as rivals (Bayes over exclusive alternatives).
@@ -37,17 +37,17 @@ def candidates(connection: duckdb.DuckDBPyConnection) -> None:
         UNION ALL SELECT b, a FROM decision WHERE NOT is_same;
         CREATE OR REPLACE TEMP TABLE pair AS
         WITH directed AS (
-            SELECT (l.role = '{REGISTRY}') <> (r.role = '{REGISTRY}') AS to_resident,
-                if(to_resident, r.role = '{REGISTRY}', l.mention_id < r.mention_id) AS is_so,
+            SELECT (l.role = '{REGISTRY}')::INT + (r.role = '{REGISTRY}')::INT AS residents,
+                if(residents = 1, r.role = '{REGISTRY}', l.mention_id < r.mention_id) AS is_so,
                 if(is_so, l.mention_id, r.mention_id) AS mention_id_l,
                 if(is_so, r.mention_id, l.mention_id) AS mention_id_r, weight,
                 if((l.mention_id, r.mention_id) IN (FROM parted), 0, pow(2, least(weight, 60)))
                     AS odds
             FROM edge JOIN mention l ON l.mention_id = edge.mention_id_l
             JOIN mention r ON r.mention_id = edge.mention_id_r)
-        SELECT mention_id_l, mention_id_r, weight, odds / (1 + if(to_resident,
-                sum(odds) OVER (PARTITION BY mention_id_l, to_resident), odds)) AS probability,
-            to_resident
+        SELECT mention_id_l, mention_id_r, weight, odds / (1 + if(residents = 1,
+                sum(odds) OVER (PARTITION BY mention_id_l, residents), odds)) AS probability,
+            residents
         FROM directed
         """
     )
@@ -56,12 +56,12 @@ def candidates(connection: duckdb.DuckDBPyConnection) -> None:
 def partition(connection: duckdb.DuckDBPyConnection, certain: float = CERTAIN) -> None:
     """Table `member` from table `pair`; clusters that would break a constraint are built again from
     their strongest links, leaving out each link that would break one. A link is a pair of at least
-    the probability `certain`, more than a half."""
+    the probability `certain`, more than a half, and never of two residents."""
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE kept AS
         SELECT mention_id_l AS a, mention_id_r AS b, weight, probability FROM pair
-        WHERE probability >= {certain}
+        WHERE probability >= {certain} AND residents < 2
         UNION ALL
         SELECT a, b, {DECIDED}, NULL FROM decision
         WHERE is_same AND a IN (SELECT mention_id FROM mention)

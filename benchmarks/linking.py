@@ -1,0 +1,151 @@
+"""What a linking costs: the first, one of an unchanged night, of 0.1 % and of 1 % changed records.
+
+    .venv/bin/python -m benchmarks.linking --residents 356629
+    .venv/bin/python -m benchmarks.linking --home var
+
+Each is a process of its own (`muara link`); its wall, the seconds that it tells itself (without the
+start of Python), its peak memory, the mentions compared and the pairs for which a comparison was
+made. A home that is given is copied first. A changed record has another batch and, in core, two
+letters of a name exchanged, as a night's load would leave it.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.identity import night
+from common.definition import load_sources
+from common.settings import Settings
+from pipeline.sync import prepare
+from transforms.identity.mentions import REGISTRY
+from transforms.identity.model import BLOCKING
+from warehouse.catalog import reading, transaction, writing
+
+CHANGED = (0.0, 0.001, 0.01)
+NAMED = (
+    ("person_identity", "person_name"),
+    ("book_resident_identity", "person_name"),
+    ("birth_report_identity", "mother_name"),
+    ("birth_notice_identity", "mother_name"),
+    ("birth_certificate_identity", "child_name"),
+    ("report_identity", "reporter_name"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path)
+    parser.add_argument("--residents", type=int, default=20_000)
+    parser.add_argument("--json", type=Path)
+    chosen = parser.parse_args()
+    console = Console(width=120)
+    with tempfile.TemporaryDirectory(prefix="muara-linking-") as folder:
+        home = Path(folder) / "var"
+        if chosen.home:
+            for part in ("lake", "secrets", "city"):
+                shutil.copytree(chosen.home / part, home / part)
+        else:
+            night(home, chosen.residents)
+        settings = Settings(home=home, linkage_memory_limit="6GB")
+        prepare(settings, load_sources(settings))
+        _forget_persons(settings)
+        runs = {"first": _link(settings, 0)}
+        for share in CHANGED:
+            batch = _change(settings, share)
+            runs[f"{share:.1%} changed"] = _link(settings, batch)
+    table = Table("linking", "wall s", "s within", "ratio", "peak MiB", "mentions", "compared",
+                  "pairs")  # fmt: skip
+    first = runs["first"]["seconds"]
+    for name, run in runs.items():
+        table.add_row(
+            name, f"{run['wall']:.1f}", f"{run['seconds']:.1f}", f"{run['seconds'] / first:.3f}",
+            *(f"{run[of]:,.0f}" for of in ("peak", "mentions", "compared", "pairs")),
+        )  # fmt: skip
+    console.print(table)
+    if chosen.json:
+        chosen.json.parent.mkdir(parents=True, exist_ok=True)
+        chosen.json.write_text(json.dumps(runs, indent=2))
+
+
+def _forget_persons(settings: Settings) -> None:
+    """As before any linking."""
+    with writing(settings) as connection, transaction(connection):
+        for name in ("core.person_mention", "core.person_history", "core.mention_identity",
+                     "core.person_pair", "core.golden_record", "core.golden_record_identity",
+                     "core.golden_origin", "core.birth_case", "ops.linking", "ops.identity_model",
+                     "ops.identity_term"):  # fmt: skip
+            connection.execute(f"DELETE FROM lake.{name}")
+
+
+def _link(settings: Settings, batch: int) -> dict[str, Any]:
+    """One run; the pairs are those of mentions of `batch` or later."""
+    environment = {**os.environ, "MUARA_HOME": str(settings.home),
+                   "MUARA_LINKAGE_MEMORY_LIMIT": settings.linkage_memory_limit,
+                   "MUARA_IMPACT_ASSESSMENT": "sample city, invented people"}  # fmt: skip
+    began = time.monotonic()
+    command = [sys.executable, "-m", "muara", "link", "--json"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        told = json.loads(process.stdout.read())
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return told | {
+        "wall": time.monotonic() - began,
+        "peak": usage.ru_maxrss / 1024,
+        "pairs": _pairs(settings, batch),
+    }
+
+
+def _change(settings: Settings, share: float) -> int:
+    """Change this share of the records; returns the batch."""
+    with writing(settings) as connection, transaction(connection):
+        (batch,) = connection.execute(
+            "SELECT max(batch_id) + 1 FROM (SELECT batch_id FROM lake.ops.ledger "
+            "UNION ALL SELECT batch_id FROM lake.core.person_identity)"
+        ).fetchall()[0]
+        for table, name in NAMED if share else ():
+            connection.execute(
+                f"""
+                UPDATE lake.core.{table} SET batch_id = {batch},
+                    {name} = {name}[2:2] || {name}[1:1] || {name}[3:]
+                WHERE valid_to IS NULL AND hash(source_record_id, {batch}) % 10000 < {share * 1e4}
+                """
+            )
+    return batch
+
+
+def _pairs(settings: Settings, batch: int) -> int:
+    """Pairs that agree on a blocking rule, one of them of `batch` or later, not two residents."""
+
+    def keyed(table: str, keys: tuple[str, ...]) -> str:
+        made = ", ".join(f"{key} AS key_{place}" for place, key in enumerate(keys))
+        return f"(SELECT rowid AS place, role, {made} FROM {table})"
+
+    joins = " UNION ".join(
+        f"""
+        SELECT least(l.place, r.place), greatest(l.place, r.place)
+        FROM {keyed(f"mention WHERE batch_id >= {batch}", keys)} l
+        JOIN {keyed("mention", keys)} r
+            USING ({", ".join(f"key_{place}" for place in range(len(keys)))})
+        WHERE l.place <> r.place AND NOT (l.role = '{REGISTRY}' AND r.role = '{REGISTRY}')
+        """
+        for keys in BLOCKING
+    )
+    with reading(settings) as connection:
+        connection.execute("CREATE TEMP TABLE mention AS FROM lake.core.mention_identity")
+        return int(connection.execute(f"SELECT count(*) FROM ({joins})").fetchall()[0][0])
+
+
+if __name__ == "__main__":
+    main()
