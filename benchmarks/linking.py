@@ -81,7 +81,7 @@ def _forget_persons(settings: Settings) -> None:
     """As before any linking."""
     with writing(settings) as connection, transaction(connection):
         for name in ("core.person_mention", "core.person_history", "core.mention_identity",
-                     "core.person_pair", "core.golden_record", "core.golden_record_identity",
+                     "ops.person_pair", "core.golden_record", "core.golden_record_identity",
                      "core.golden_origin", "core.birth_case", "ops.linking", "ops.identity_model",
                      "ops.identity_term"):  # fmt: skip
             connection.execute(f"DELETE FROM lake.{name}")

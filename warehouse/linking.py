@@ -13,7 +13,7 @@ from common.errors import WarehouseBusy
 from warehouse.catalog import make_equal
 from warehouse.tables import tables
 
-MENTIONS, PAIRS, RUN = "core.mention_identity", "core.person_pair", "ops.linking"
+MENTIONS, PAIRS, RUN = "core.mention_identity", "ops.person_pair", "ops.linking"
 LEFT = (MENTIONS, PAIRS, RUN)
 
 
@@ -74,7 +74,7 @@ def keep(
 
 
 def _parts(table: str) -> str:
-    """The columns of core.person_pair of a table of pairs."""
+    """The columns of ops.person_pair of a table of pairs."""
 
     def part(side: str, of: int) -> str:
         return f"split_part({table}.mention_id_{side}, ':', {of})"

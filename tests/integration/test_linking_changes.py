@@ -92,7 +92,7 @@ def decide_some(town, random):
         ]
         pairs = connection.execute(
             "SELECT role, source_record_id, other_role, other_source_record_id "
-            "FROM lake.core.person_pair WHERE probability >= 0.99 ORDER BY ALL"
+            "FROM lake.ops.person_pair WHERE probability >= 0.99 ORDER BY ALL"
         ).fetchall()
         standing = [one["decision_id"] for one in decisions(connection)
                     if one["undone_night"] is None]  # fmt: skip

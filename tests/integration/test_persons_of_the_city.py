@@ -356,7 +356,7 @@ def test_a_resident_under_two_numbers_is_a_question_and_never_a_link(linked, tmp
     assert (done.compared, done.events) == (1, {"created": 1})
     ((probability,),) = rows(
         town,
-        "SELECT probability FROM lake.core.person_pair "
+        "SELECT probability FROM lake.ops.person_pair "
         f"WHERE (source_record_id = '{other}') <> (other_source_record_id = '{other}')"
         f"AND role = 'resident' AND '{record}' IN (source_record_id, other_source_record_id)",
     )

@@ -67,7 +67,6 @@ REGISTRY = "resident"
 HEAD_AND_SPOUSE = ("1", "2", "3")
 JOINED = ("person", "book_resident", "birth_report", "birth_certificate", "birth_notice")
 """Core tables that speak of people, beside the inbox; each has a narrow one of identifiers."""
-WRITTEN_NAMES = ("name", "mother_name", "father_name")
 NAMED = ("mother", "father", "reporter")
 """Roles in which a record speaks of nobody when it says neither a name nor a number."""
 
@@ -288,15 +287,8 @@ def _reporters(table: TableByName) -> ir.Table:
 
 def standardised(spoken: ir.Table, today: date) -> ir.Table:
     """Mentions as written (COLUMNS) → as they are compared."""
-    spelt = _spelt(spoken)
-    for column in WRITTEN_NAMES:
-        spelt_so = {name: f"{column}_{name}" for name in ("standard", "sound")}
-        spoken = spoken.left_join(
-            spelt.select(
-                **{column: spelt.written}, **{to: spelt[name] for name, to in spelt_so.items()}
-            ),
-            column,
-        ).drop(f"{column}_right")
+    for column in ("name", "mother_name", "father_name"):
+        spoken = spoken.left_join(_spelt(spoken, column), column).drop(f"{column}_right")
     numbers = {
         name: nik.whole(spoken[name]) for name in ("nik", "mother_nik", "father_nik", "partner_nik")
     }
@@ -324,12 +316,9 @@ def standardised(spoken: ir.Table, today: date) -> ir.Table:
     return made.filter(made.role.notin(NAMED) | made.nik.notnull() | made.name.notnull())
 
 
-def _spelt(spoken: ir.Table) -> ir.Table:
-    """Each name that anybody is called by, once, for many people share one: written, standard,
-    sound."""
-    written = ibis.union(
-        *(spoken.select(written=column) for column in WRITTEN_NAMES), distinct=True
-    )
-    written = written.filter(written.written.notnull())
-    standard = written.mutate(standard=names.standard(written.written))
-    return standard.mutate(sound=names.sound(standard.standard))
+def _spelt(spoken: ir.Table, column: str) -> ir.Table:
+    """Each name that the column has, once, for many people share one: the column, and with
+    `_standard` and `_sound` behind."""
+    written = spoken.select(column).filter(spoken[column].notnull()).distinct()
+    standard = written.mutate(**{f"{column}_standard": names.standard(written[column])})
+    return standard.mutate(**{f"{column}_sound": names.sound(standard[f"{column}_standard"])})
