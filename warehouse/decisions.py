@@ -52,22 +52,37 @@ def decide(
     why: str,
     night: date,
 ) -> UUID:
-    """Record that two mentions are one person, or are not. Returns the decision's id.
+    """`record` in a transaction of its own."""
+    with writing(settings) as connection, transaction(connection):
+        return record(connection, one, other, is_same=is_same, by=by, why=why, night=night)
+
+
+def record(
+    connection: duckdb.DuckDBPyConnection,
+    one: Mention,
+    other: Mention,
+    *,
+    is_same: bool,
+    by: str,
+    why: str,
+    night: date,
+) -> UUID:
+    """Record that two mentions are one person, or are not, in the caller's transaction. Returns the
+    decision's id.
 
     Raises DefinitionError for a mention that no record has, for the same mention twice, for a pair
     on which a decision stands, and for one that contradicts those that stand.
     """
     one, other = sorted((one, other), key=str)
-    with writing(settings) as connection, transaction(connection):
-        _require_known(connection, one, other)
-        _require_consistent(connection, one, other, is_same)
-        decision = uuid4()
-        connection.execute(
-            "INSERT INTO lake.core.person_decision VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
-            [decision, one.source_record_id, one.role, other.source_record_id, other.role, is_same,
-             by, why, night],
-        )  # fmt: skip
-        return decision
+    _require_known(connection, one, other)
+    _require_consistent(connection, one, other, is_same)
+    decision = uuid4()
+    connection.execute(
+        "INSERT INTO lake.core.person_decision VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL)",
+        [decision, one.source_record_id, one.role, other.source_record_id, other.role, is_same,
+         by, why, night],
+    )  # fmt: skip
+    return decision
 
 
 def undo(settings: Settings, decision: UUID, *, by: str, night: date) -> None:

@@ -8,9 +8,9 @@
 - who belongs to the person: `mother_nik`, `mother_sound`, `father_nik`, `father_sound`,
   `partner_nik`, `birth_time` (of a child),
 - `believed_from`: a birth date that lies ahead,
-- what else is known: `person_name` and `birth_place` as written, `region_code`, `status`, `said_in`
-  (core table), `said_at` (by the source, else the night it came), `batch_id` (the newest that
-  changed the record).
+- what else is known: `person_name`, `birth_place`, `mother_name` and `father_name` as written,
+  `region_code`, `status`, `said_in` (core table), `said_at` (by the source, else the night it
+  came), `batch_id` (the newest that changed the record).
 What identifies is standardised (`transforms/standardise`); what says nothing is NULL.
 """
 
@@ -296,7 +296,7 @@ def standardised(spoken: ir.Table, today: date) -> ir.Table:
     born = birth_dates.believable(spoken.birth_date, ibis.literal(today))
     made = spoken.select(
         "source_record_id", "role", "sex", "birth_time", "region_code", "status", "said_in",
-        "said_at", "batch_id",
+        "said_at", "batch_id", "mother_name", "father_name",
         mention_id=spoken.role + ":" + spoken.source_record_id.cast("string"),
         **numbers,
         name=spoken.name_standard,

@@ -1,0 +1,219 @@
+"""The review desk without its pages: which pair is next, what is shown of it, what an answer does.
+
+One connection reads the lake for all visitors; the questions are gathered again when a linking has
+changed anything.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from threading import Lock
+from typing import Any
+from uuid import UUID
+
+import duckdb
+
+from common import clock
+from common.errors import DefinitionError, WarehouseFault
+from common.settings import Settings
+from portal.words import strength, words
+from transforms.identity import explanation
+from warehouse import linking, models, review, review_quality
+from warehouse.catalog import attach, open_duckdb, transaction, writing
+from warehouse.decisions import Mention
+
+WRITE_WITHIN_SECONDS = 15
+"""How long an answer waits for a load that is writing."""
+LONG_NUMBER = re.compile(r"\d[\d .-]{7,}\d")
+Piece = tuple[str, bool]
+"""A part of a value, and whether the other side has it otherwise."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One attribute on both sides; `verdict`: same, differs, or unknown where a side is silent."""
+
+    label: str
+    one: list[Piece]
+    other: list[Piece]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One comparison as it is told: what was found, its bits and what they say."""
+
+    comparison: str
+    level: str
+    bits: float
+    says: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A question with what a reviewer sees of it."""
+
+    question: review.Question
+    titles: tuple[str, str]
+    lines: list[Line]
+    reasons: list[Reason]
+    prior: float
+
+
+class Desk:
+    """Raises WarehouseFault where there is no lake or nobody was linked yet."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._run: UUID | None = None
+        self._model: dict[str, Any] = {}
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+
+    @contextmanager
+    def _lake(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._lock:
+            if self._connection is None:
+                connection = open_duckdb(self._settings)
+                try:
+                    attach(connection, self._settings, read_only=True)
+                except BaseException:
+                    connection.close()
+                    raise
+                connection.execute("USE memory.main")
+                self._connection = connection
+            newest = linking.newest(self._connection)
+            if newest is None:
+                raise WarehouseFault("nobody was linked yet", next_step="run `muara link`.")
+            run, version, _ = newest
+            if run != self._run:
+                review.gather(self._connection)
+                self._connection.execute("DROP TABLE IF EXISTS term")
+                self._model = models.load(self._connection, version)
+                self._run = run
+            yield self._connection
+
+    def waiting(self) -> dict[tuple[str, str], int]:
+        """(kind, state) → questions."""
+        with self._lake() as connection:
+            return review.waiting(connection)
+
+    def quality(self) -> review_quality.Quality:
+        with self._lake() as connection:
+            return review_quality.measure(connection)
+
+    def following(self, reviewer: str, **which: Any) -> review.Question | None:
+        """As `review.following`."""
+        with self._lake() as connection:
+            return review.following(connection, reviewer, **which)
+
+    def show(self, question: review.Question) -> Shown:
+        """Both records side by side, and why the model weighs them so."""
+        with self._lake() as connection:
+            sides = _sides(connection, question)
+            explanation.explain(connection, self._model)
+            evidence = connection.execute(
+                "SELECT comparison, level, bits FROM evidence WHERE bits IS NOT NULL "
+                "ORDER BY abs(bits) DESC"
+            ).fetchall()
+        said = words()
+        return Shown(
+            question,
+            (_title(sides[0]), _title(sides[1])),
+            list(_lines(*sides)),
+            [
+                Reason(said["comparisons"][comparison], said["levels"][level], bits, strength(bits))
+                for comparison, level, bits in evidence
+            ],
+            explanation.prior(self._model),
+        )
+
+    def answer(
+        self,
+        question: review.Question,
+        given: review.Answer,
+        *,
+        reviewer: str,
+        reason: str,
+        wants_second: bool,
+        settles: bool,
+    ) -> UUID | None:
+        """Record an answer; returns the decision that it completes.
+
+        Raises what `review.answer` does, DefinitionError for a reason that may name somebody, and
+        WarehouseBusy when a load keeps writing.
+        """
+        if LONG_NUMBER.search(reason):
+            raise DefinitionError("a reason holds no number of a person", where="alasan")
+        soon = self._settings.model_copy(update={"lock_timeout_seconds": WRITE_WITHIN_SECONDS})
+        with writing(soon) as connection, transaction(connection):
+            return review.answer(
+                connection, question, given, reviewer=reviewer, reason=reason,
+                wants_second=wants_second, settles=settles, night=clock.today(self._settings),
+            )  # fmt: skip
+
+
+def _sides(
+    connection: duckdb.DuckDBPyConnection, question: review.Question
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both mentions, in tables `mention` and `asked` too. Raises WarehouseFault when a record is
+    gone since the questions were gathered."""
+    both = [Mention.read(one) for one in (question.one, question.other)]
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE mention AS
+        SELECT role || ':' || source_record_id AS mention_id, * FROM lake.core.mention_identity
+        WHERE source_record_id IN (?, ?) AND mention_id IN (?, ?)
+        """,
+        [*(one.source_record_id for one in both), question.one, question.other],
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE asked AS SELECT ? AS mention_id_l, ? AS mention_id_r",
+        [question.one, question.other],
+    )
+    rows = connection.execute("FROM mention").to_arrow_table().to_pylist()
+    found = {row["mention_id"]: row for row in rows}
+    if len(found) < 2:
+        raise WarehouseFault("a record of this pair is gone", next_step="run `muara link`.")
+    return found[question.one], found[question.other]
+
+
+def _title(side: dict[str, Any]) -> str:
+    said = words()
+    return f"{said['mentions'][side['role']]} · {said['sources'][side['said_in']]}".capitalize()
+
+
+def _lines(one: dict[str, Any], other: dict[str, Any]) -> Iterator[Line]:
+    said = words()
+    for column, (label, compared) in said["attributes"].items():
+        texts = [_text(column, side[column]) for side in (one, other)]
+        if not any(texts):
+            continue
+        if not all(texts):
+            verdict = "unknown"
+        else:
+            verdict = "same" if one[compared] == other[compared] else "differs"
+        yield Line(label, *_pieces(*texts), verdict)
+
+
+def _text(column: str, value: Any) -> str:
+    if value is None:
+        return ""
+    return words()["values"].get(column, {}).get(value, str(value))
+
+
+def _pieces(one: str, other: str) -> tuple[list[Piece], list[Piece]]:
+    if not one or not other:
+        return [(one, False)], [(other, False)]
+    left: list[Piece] = []
+    right: list[Piece] = []
+    for what, a, b, c, d in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+        left.append((one[a:b], what != "equal"))
+        right.append((other[c:d], what != "equal"))
+    return [piece for piece in left if piece[0]], [piece for piece in right if piece[0]]

@@ -1,0 +1,25 @@
+"""What the desk says, in Indonesian: all of it is in words.yml."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@cache
+def words() -> dict[str, Any]:
+    return yaml.safe_load(Path(__file__).with_name("words.yml").read_text())
+
+
+STRENGTHS = (
+    (10, "sangat mendukung"),
+    (3, "mendukung"),
+    (-3, "hampir tidak berbobot"),
+    (-10, "melawan"),
+)
+
+
+def strength(bits: float) -> str:
+    """What so many bits say of the pair being one person."""
+    return next((said for least, said in STRENGTHS if bits >= least), "sangat melawan")

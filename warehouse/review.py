@@ -1,0 +1,228 @@
+"""Questions about pairs that only people can answer, their answers, and what follows.
+
+A question is a pair of `ops.person_pair` on which no decision stands, and of kind
+- `uncertain`: neither nearly sure nor nearly excluded, and two persons now;
+- `cut`: the model would join what a constraint keeps apart;
+- `two_numbers`: two residents of the registry who may be one;
+- `sample`: drawn by chance from each stratum of probabilities, to measure the model.
+
+Who answers alone decides. Two are needed, the second blind, when the first asks for it or is
+unsure, when two residents would become one, and when a sampled answer contradicts what the model
+is sure of. Two who differ, or are both unsure, wait for a supervisor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Literal
+from uuid import UUID, uuid4
+
+import duckdb
+
+from common.errors import DefinitionError
+from warehouse import decisions
+from warehouse.decisions import Mention
+
+Answer = Literal["same", "different", "unsure"]
+SURE, EXCLUDED = 0.99, 0.01
+"""From and below which probability a pair is no question."""
+SAMPLED = 100
+"""Pairs drawn from each stratum: accepted, doubtful, rejected."""
+STRATUM = f"""CASE WHEN probability >= {SURE} THEN 'accepted'
+    WHEN probability < {EXCLUDED} THEN 'rejected' ELSE 'doubtful' END"""
+QUESTION = "one, other, kind, weight, probability, worth, rivals, state, same, different, unsure"
+
+
+class Answered(DefinitionError):
+    """Somebody was faster."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A pair to answer. `one` and `other` are mentions, role and record; `rivals`: other residents
+    whom the mention may be; `state`: open, second (another reviewer is to answer blind) or
+    differing (for the supervisor); `same`, `different`, `unsure`: answers so far."""
+
+    one: str
+    other: str
+    kind: str
+    weight: float
+    probability: float
+    worth: float
+    rivals: int
+    state: str
+    same: int
+    different: int
+    unsure: int
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether weights and other answers are hidden until it is answered."""
+        return self.kind == "sample" or self.state == "second"
+
+
+def gather(connection: duckdb.DuckDBPyConnection) -> None:
+    """Tables `question` (one, other, kind, weight, probability, worth, rivals) and `stratum` (name,
+    pairs) of the newest linking.
+
+    `worth` is what a decision is worth: the variance of the answer times the pairs of mentions that
+    it joins or parts. Where the model and a rule that knows better disagree, nobody can say which
+    is right before asking, so the variance is the greatest there is, a quarter; of two residents,
+    as far as the model believes it.
+    """
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE holder AS
+        SELECT role || ':' || source_record_id AS mention, person_id,
+            count(*) OVER (PARTITION BY person_id) AS mentions
+        FROM lake.core.person_mention WHERE valid_to IS NULL;
+        CREATE OR REPLACE TEMP TABLE candidate AS
+        SELECT role || ':' || source_record_id AS one,
+            other_role || ':' || other_source_record_id AS other, weight, probability,
+            role = 'resident' AND other_role = 'resident' AS of_residents, {STRATUM} AS stratum,
+            if(other_role = 'resident' AND role <> 'resident', count(*) FILTER
+                (other_role = 'resident') OVER (PARTITION BY one), 1) - 1 AS rivals
+        FROM lake.ops.person_pair;
+        CREATE OR REPLACE TEMP TABLE drawn AS
+        SELECT one, other, row_number() OVER (PARTITION BY stratum ORDER BY keyed(one || other)) - 1
+            AS place
+        FROM candidate WHERE NOT of_residents
+        QUALIFY place < {SAMPLED};
+        CREATE OR REPLACE TEMP TABLE stratum AS
+        SELECT stratum AS name, count(*) AS pairs FROM candidate WHERE NOT of_residents
+        GROUP BY ALL;
+        CREATE OR REPLACE TEMP TABLE question AS
+        WITH kinds AS (
+            SELECT candidate.*, a.mentions * b.mentions AS joined, place IS NOT NULL AS is_drawn,
+                CASE WHEN probability < {EXCLUDED} OR a.person_id = b.person_id THEN NULL
+                    WHEN of_residents THEN 'two_numbers'
+                    WHEN probability >= {SURE} THEN 'cut' ELSE 'uncertain' END AS kind
+            FROM candidate JOIN holder a ON a.mention = one JOIN holder b ON b.mention = other
+            LEFT JOIN drawn USING (one, other))
+        SELECT one, other, if(is_drawn, 'sample', kind) AS kind, weight, probability,
+            joined * CASE kind WHEN 'cut' THEN 0.25 WHEN 'two_numbers' THEN 0.25 * probability
+                ELSE probability * (1 - probability) END AS worth, rivals
+        FROM kinds WHERE is_drawn OR kind IS NOT NULL
+        """
+    )
+
+
+STANDING_ANSWERS = """
+    SELECT role || ':' || source_record_id AS one,
+        other_role || ':' || other_source_record_id AS other, kind, probability, answer,
+        wants_second, settles, reviewer, answered_at
+    FROM lake.core.person_answer"""
+STATES = f"""
+    SELECT one, other, list(reviewer) AS reviewers,
+        count(*) FILTER (answer = 'same') AS same,
+        count(*) FILTER (answer = 'different') AS different,
+        count(*) FILTER (answer = 'unsure') AS unsure,
+        any_value(kind) = 'two_numbers' OR bool_or(wants_second) OR any_value(kind) = 'sample' AND (
+            same > 0 AND any_value(probability) < {EXCLUDED}
+            OR different > 0 AND any_value(probability) >= {SURE}) AS needs_two,
+        CASE WHEN bool_or(settles) THEN 'closed'
+            WHEN same > 0 AND different > 0 OR unsure > 1 THEN 'differing'
+            WHEN same + different > needs_two::INT THEN 'closed' ELSE 'second' END AS state,
+        coalesce(arg_max(answer, answered_at) FILTER (settles),
+            if(same > different, 'same', if(different > same, 'different', NULL))) AS outcome
+    FROM ({STANDING_ANSWERS}) GROUP BY one, other"""
+
+
+def waiting(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], int]:
+    """(kind, state) → how many questions wait. After `gather`."""
+    rows = connection.execute(
+        f"SELECT kind, state, count(*) FROM ({_open()}) GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    return {(kind, state): count for kind, state, count in rows}
+
+
+def following(
+    connection: duckdb.DuckDBPyConnection,
+    reviewer: str,
+    *,
+    is_sample: bool = False,
+    is_supervisor: bool = False,
+    skipped: Sequence[tuple[str, str]] = (),
+) -> Question | None:
+    """The question that is worth most for this reviewer, who never answers the same one twice; a
+    supervisor's are those on which reviewers differ. After `gather`."""
+    state = "state = 'differing'" if is_supervisor else "state <> 'differing'"
+    kind = "" if is_supervisor else f"AND (kind = 'sample') = {is_sample}"
+    rows = connection.execute(
+        f"""
+        SELECT {QUESTION} FROM ({_open()})
+        WHERE {state} {kind} AND NOT list_contains(reviewers, ?)
+            AND NOT list_contains(?::VARCHAR[], one || other)
+        ORDER BY worth DESC, one, other LIMIT 1
+        """,
+        [reviewer, [one + other for one, other in skipped]],
+    ).fetchall()
+    return Question(*rows[0]) if rows else None
+
+
+def find(connection: duckdb.DuckDBPyConnection, one: str, other: str) -> Question | None:
+    """The question about this pair, while it waits for an answer. After `gather`."""
+    rows = connection.execute(
+        f"SELECT {QUESTION} FROM ({_open()}) WHERE one = ? AND other = ?",
+        [one, other],
+    ).fetchall()
+    return Question(*rows[0]) if rows else None
+
+
+def _open() -> str:
+    return f"""
+        SELECT question.*, coalesce(state, 'open') AS state, coalesce(reviewers, []) AS reviewers,
+            coalesce(same, 0) AS same, coalesce(different, 0) AS different,
+            coalesce(unsure, 0) AS unsure
+        FROM question LEFT JOIN ({STATES}) USING (one, other)
+        WHERE coalesce(state, 'open') <> 'closed' AND (least(one, other), greatest(one, other))
+            NOT IN (
+                SELECT (role || ':' || source_record_id,
+                    other_role || ':' || other_source_record_id)
+                FROM lake.core.person_decision WHERE {decisions.STANDING})"""
+
+
+def answer(
+    connection: duckdb.DuckDBPyConnection,
+    question: Question,
+    given: Answer,
+    *,
+    reviewer: str,
+    reason: str,
+    wants_second: bool,
+    settles: bool,
+    night: date,
+) -> UUID | None:
+    """Record an answer in the caller's transaction, and the decision that it completes, whose id is
+    returned. Raises Answered where the pair was answered meanwhile or by the same reviewer before,
+    and DefinitionError where the decision contradicts those that stand."""
+    one, other = Mention.read(question.one), Mention.read(question.other)
+    before = connection.execute(
+        f"SELECT state, reviewers FROM ({STATES}) WHERE one = ? AND other = ?",
+        [question.one, question.other],
+    ).fetchall()
+    if any(state != question.state or reviewer in reviewers for state, reviewers in before):
+        raise Answered("this pair was answered meanwhile", next_step="go on with the next.")
+    connection.execute(
+        "INSERT INTO lake.core.person_answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [uuid4(), one.source_record_id, one.role, other.source_record_id, other.role,
+         question.kind, question.probability, given, wants_second, settles, question.is_blind,
+         reviewer, reason, datetime.now(UTC).replace(tzinfo=None), night],
+    )  # fmt: skip
+    ((state, outcome, is_one),) = connection.execute(
+        f"""
+        SELECT state, outcome, (
+            SELECT count(DISTINCT person_id) = 1 FROM lake.core.person_mention
+            WHERE valid_to IS NULL AND role || ':' || source_record_id IN (one, other))
+        FROM ({STATES}) WHERE one = ? AND other = ?
+        """,
+        [question.one, question.other],
+    ).fetchall()
+    is_doubtful = EXCLUDED <= question.probability < SURE
+    is_known = (outcome == "same") == is_one and not is_doubtful
+    if state != "closed" or outcome is None or is_known:
+        return None
+    return decisions.record(
+        connection, one, other, is_same=outcome == "same", by=reviewer,
+        why=reason or f"meja pemeriksaan: {question.kind}", night=night,
+    )  # fmt: skip
