@@ -27,6 +27,8 @@ from warehouse.decisions import Mention
 WRITE_WITHIN_SECONDS = 15
 """How long an answer waits for a load that is writing."""
 LONG_NUMBER = re.compile(r"\d[\d .-]{7,}\d")
+ALIKE = 0.6
+"""Share of letters in common from which on the differing ones are marked, not the whole value."""
 Piece = tuple[str, bool]
 """A part of a value, and whether the other side has it otherwise."""
 
@@ -211,9 +213,12 @@ def _text(column: str, value: Any) -> str:
 def _pieces(one: str, other: str) -> tuple[list[Piece], list[Piece]]:
     if not one or not other:
         return [(one, False)], [(other, False)]
+    matcher = SequenceMatcher(None, one, other, autojunk=False)
+    if matcher.ratio() < ALIKE:
+        return [(one, True)], [(other, True)]
     left: list[Piece] = []
     right: list[Piece] = []
-    for what, a, b, c, d in SequenceMatcher(None, one, other, autojunk=False).get_opcodes():
+    for what, a, b, c, d in matcher.get_opcodes():
         left.append((one[a:b], what != "equal"))
         right.append((other[c:d], what != "equal"))
     return [piece for piece in left if piece[0]], [piece for piece in right if piece[0]]

@@ -17,6 +17,7 @@ from muara.cli import (
     city,
     comparing,
     definitions,
+    desk,
     difference,
     expectations,
     gaps,
@@ -44,6 +45,9 @@ for command in (
     quarantine.replay,
     comparing.reconcile,
     linking.link,
+    desk.review,
+    desk.portal,
+    desk.audit,
     asking.sql,
     lineage.trace,
     lineage.lineage,
@@ -60,6 +64,7 @@ app.add_typer(expectations.expectations_app, name="expectations")
 app.add_typer(quarantine.quarantine_app, name="quarantine")
 app.add_typer(city.city_app, name="city")
 app.add_typer(person.person_app, name="person")
+app.add_typer(desk.account_app, name="account")
 
 
 def main() -> None:

@@ -1,0 +1,157 @@
+"""The portal: serving it, its accounts, its audit log, and what waits at the review desk."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from common.errors import WarehouseFault
+from muara.cli.shared import Json, answer, console, read_settings
+
+account_app = typer.Typer(no_args_is_help=True, help="Accounts of the portal.")
+Name = Annotated[str, typer.Argument(help="the account's name, as people sign in")]
+
+
+def portal(
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port to listen on")] = 8090,
+) -> None:
+    """Serve the review desk until it is stopped. Other machines reach it through a proxy with TLS.
+
+    Example: muara portal --port 8090
+    """
+    import uvicorn
+
+    from portal.app import make_app
+
+    console.print(f"http://{host}:{port} (Ctrl-C ends it)")
+    uvicorn.run(make_app(read_settings()), host=host, port=port, log_level="warning")
+
+
+def review(as_json: Json = False) -> None:
+    """How many pairs wait for people's answer, by kind and state. Example: muara review"""
+    from portal.desk import Desk
+
+    desk = Desk(read_settings())
+    try:
+        waiting = desk.waiting()
+    finally:
+        desk.close()
+    rows = [{"kind": kind, "state": state, "pairs": n} for (kind, state), n in waiting.items()]
+
+    def show() -> None:
+        table = Table("kind", "state", "pairs")
+        for row in rows:
+            table.add_row(str(row["kind"]), str(row["state"]), f"{row['pairs']:,}")
+        console.print(table if rows else "nothing waits.")
+
+    answer(as_json, rows, show)
+
+
+def audit(
+    verify: Annotated[
+        bool, typer.Option("--verify", help="only check that no row was changed or cut out")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Who signed in, saw which pair and answered what. Example: muara audit --verify"""
+    from portal.audit import broken, entries
+    from portal.store import open_store
+
+    settings = read_settings()
+    store = open_store(settings)
+    with store.connect() as connection:
+        rows = [vars(entry) for entry in entries(connection)]
+    first = broken(store, settings)
+    store.dispose()
+    if first is not None:
+        raise WarehouseFault(
+            "the audit log was changed: its seals do not fit",
+            where=f"row {first}",
+            next_step="keep the file as it is and compare it with a backup.",
+        )
+
+    def show() -> None:
+        table = Table("row", "at (UTC)", "account", "from", "action", "what")
+        for row in rows:
+            table.add_row(str(row["id"]), f"{row['at']:%Y-%m-%d %H:%M:%S}", row["account"],
+                          row["address"], row["action"], row["what"])  # fmt: skip
+        console.print(f"{len(rows)} rows, every seal fits" if verify else table)
+
+    answer(as_json, {"rows": len(rows), "broken": None} if verify else rows, show)
+
+
+@account_app.command("add")
+def account_add(
+    name: Name,
+    role: Annotated[str, typer.Option(help="reviewer, supervisor or auditor")],
+) -> None:
+    """A new account; its password is asked for, or read from standard input.
+
+    Example: muara account add siti --role reviewer
+    """
+    from portal import accounts
+    from portal.store import open_store
+
+    accounts.add(open_store(read_settings()), name, role, _password())
+    console.print(f"{name} may sign in as {role}")
+
+
+@account_app.command("list")
+def account_list(as_json: Json = False) -> None:
+    """All accounts. Example: muara account list"""
+    from portal import accounts
+    from portal.store import open_store
+
+    rows = accounts.all_of(open_store(read_settings()))
+
+    def show() -> None:
+        table = Table("account", "role", "may sign in")
+        for row in rows:
+            table.add_row(str(row["name"]), str(row["role"]), "yes" if row["is_active"] else "no")
+        console.print(table if rows else "no accounts yet: muara account add NAME --role reviewer")
+
+    answer(as_json, rows, show)
+
+
+@account_app.command("password")
+def account_password(name: Name) -> None:
+    """Another password; whoever is signed in with the old one is out.
+
+    Example: muara account password siti
+    """
+    from portal import accounts
+    from portal.store import open_store
+
+    accounts.change(open_store(read_settings()), name, password=_password())
+    console.print(f"{name} has another password")
+
+
+@account_app.command("disable")
+def account_disable(name: Name) -> None:
+    """Nobody signs in with this account any more; its rows in the audit log stay.
+
+    Example: muara account disable siti
+    """
+    from portal import accounts
+    from portal.store import open_store
+
+    accounts.change(open_store(read_settings()), name, is_active=False)
+    console.print(f"{name} is out")
+
+
+@account_app.command("enable")
+def account_enable(name: Name) -> None:
+    """An account that was out may sign in again. Example: muara account enable siti"""
+    from portal import accounts
+    from portal.store import open_store
+
+    accounts.change(open_store(read_settings()), name, is_active=True)
+    console.print(f"{name} may sign in")
+
+
+def _password() -> str:
+    if sys.stdin.isatty():
+        return str(typer.prompt("password", hide_input=True, confirmation_prompt=True))
+    return sys.stdin.readline().rstrip("\n")
