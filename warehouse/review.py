@@ -218,8 +218,8 @@ def answer(
         """,
         [question.one, question.other],
     ).fetchall()
-    is_doubtful = EXCLUDED <= question.probability < SURE
-    is_known = (outcome == "same") == is_one and not is_doubtful
+    is_sure = not EXCLUDED <= question.probability < SURE
+    is_known = question.kind == "sample" and is_sure and (outcome == "same") == is_one
     if state != "closed" or outcome is None or is_known:
         return None
     return decisions.record(

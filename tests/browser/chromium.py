@@ -55,7 +55,9 @@ class Browser:
         """A key, and the page that follows from it."""
         self.run("window.isOld = true")
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else "")
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else ""
+            )
         self.until("!window.isOld && document.readyState === 'complete'")
 
     def fill(self, **fields: str) -> None:

@@ -1,0 +1,222 @@
+"""Which pairs are questions, in what order, and what follows from answers: as tables."""
+
+from datetime import date
+from uuid import UUID
+
+import duckdb
+import pytest
+
+from common.errors import DefinitionError
+from warehouse import review, review_quality
+from warehouse.catalog import KEYED_HASH
+from warehouse.tables import tables
+
+NIGHT = date(2026, 11, 23)
+TABLES = ("core.person_mention", "core.person_decision", "core.person_answer", "ops.person_pair")
+
+
+def record(number):
+    return UUID(int=number)
+
+
+def mention(role, number):
+    return f"{role}:{record(number)}"
+
+
+class Lake:
+    """Pairs (role and number of both, probability) of people who are one or not."""
+
+    def __init__(self, pairs, sampled=0):
+        self.connection = duckdb.connect(config={"threads": 1})
+        self.connection.execute("ATTACH ':memory:' AS lake; CREATE SCHEMA lake.core")
+        self.connection.execute("CREATE SCHEMA lake.ops; SET VARIABLE inner_key = 'i'")
+        self.connection.execute("SET VARIABLE outer_key = 'o'")
+        self.connection.execute(KEYED_HASH)
+        for name in TABLES:
+            self.connection.execute(tables()[name].ddl("lake"))
+        person = {}
+        for role, one, other_role, other, probability, is_one in pairs:
+            self.connection.execute(
+                "INSERT INTO lake.ops.person_pair VALUES (?, ?, ?, ?, 0, ?)",
+                [record(one), role, record(other), other_role, probability],
+            )
+            second = person.setdefault((other_role, other), len(person))
+            person.setdefault((role, one), second if is_one else len(person))
+        for (role, one), group in person.items():
+            self.connection.execute(
+                "INSERT INTO lake.core.person_mention VALUES (?, ?, ?, 'model', 1, 'm', ?, NULL)",
+                [record(one), role, record(900 + group), NIGHT],
+            )
+        self.sampled = review.SAMPLED
+        review.SAMPLED = sampled
+        review.gather(self.connection)
+        review.SAMPLED = self.sampled
+
+    def next(self, reviewer="siti", **which):
+        return review.following(self.connection, reviewer, **which)
+
+    def answer(self, question, given, reviewer="siti", **how):
+        how = {"reason": "", "wants_second": False, "settles": False, "night": NIGHT} | how
+        return review.answer(self.connection, question, given, reviewer=reviewer, **how)
+
+    def decisions(self):
+        return self.connection.execute(
+            "SELECT is_same, decided_by FROM lake.core.person_decision"
+        ).fetchall()
+
+
+PAIRS = {
+    "uncertain": ("child", 1, "resident", 2, 0.5, False),
+    "barely doubtful": ("child", 1, "resident", 2, 0.02, False),
+    "cut": ("book", 1, "book", 2, 0.999, False),
+    "two_numbers": ("resident", 1, "resident", 2, 0.9, False),
+}
+
+
+@pytest.mark.parametrize(
+    ("pair", "kind"),
+    [
+        (("child", 1, "resident", 2, 0.5, False), "uncertain"),
+        (("child", 1, "resident", 2, 0.01, False), "uncertain"),
+        (("child", 1, "resident", 2, 0.009, False), None),
+        (("child", 1, "resident", 2, 0.5, True), None),
+        (("child", 1, "resident", 2, 0.995, True), None),
+        (("child", 1, "resident", 2, 0.995, False), "cut"),
+        (("resident", 1, "resident", 2, 0.999, False), "two_numbers"),
+        (("resident", 1, "resident", 2, 0.002, False), None),
+    ],
+)
+def test_what_is_a_question(pair, kind):
+    question = Lake([pair]).next()
+    assert (question and question.kind) == kind
+
+
+def test_what_changes_most_is_asked_first():
+    lake = Lake([
+        ("child", 1, "resident", 2, 0.9, False),
+        ("child", 3, "resident", 4, 0.5, False),
+        ("child", 5, "resident", 6, 0.7, False),
+        ("mother", 7, "resident", 6, 0.999, True),
+    ])  # fmt: skip
+    order = []
+    while question := lake.next(skipped=order):
+        order.append((question.one, question.other))
+    assert [one for one, _ in order] == [mention("child", number) for number in (5, 3, 1)]
+
+
+def test_rivals_are_the_other_residents_that_fit():
+    lake = Lake([("child", 1, "resident", 2, 0.5, False), ("child", 1, "resident", 3, 0.4, False)])
+    assert lake.next().rivals == 1
+
+
+# The answers in turn: who, what, a wish for a second opinion. What follows: the state in which the
+# pair then waits (None: no more) and the decision.
+FLOWS = [
+    ("uncertain", [("siti", "same")], None, True),
+    ("uncertain", [("siti", "different")], None, False),
+    ("uncertain", [("siti", "unsure")], "second", None),
+    ("uncertain", [("siti", "unsure"), ("budi", "same")], None, True),
+    ("uncertain", [("siti", "unsure"), ("budi", "unsure")], "differing", None),
+    ("uncertain", [("siti", "same", True)], "second", None),
+    ("uncertain", [("siti", "same", True), ("budi", "same")], None, True),
+    ("uncertain", [("siti", "same", True), ("budi", "different")], "differing", None),
+    ("uncertain", [("siti", "same", True), ("budi", "unsure")], "second", None),
+    ("uncertain", [("siti", "same", True), ("budi", "different"), ("dewi", "different")], None,
+     False),
+    ("cut", [("siti", "same")], None, True),
+    ("cut", [("siti", "different")], None, False),
+    ("two_numbers", [("siti", "same")], "second", None),
+    ("two_numbers", [("siti", "different")], "second", None),
+    ("two_numbers", [("siti", "same"), ("budi", "same")], None, True),
+    ("two_numbers", [("siti", "same"), ("budi", "different")], "differing", None),
+    ("two_numbers", [("siti", "same"), ("budi", "different"), ("dewi", "same")], None, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "answers", "state", "is_same"), FLOWS)
+def test_what_follows_from_answers(kind, answers, state, is_same):
+    lake = Lake([PAIRS[kind]])
+    for who, given, *wish in answers:
+        is_supervisor = who == "dewi"
+        question = lake.next(who, is_supervisor=is_supervisor)
+        assert question.is_blind == (question.state == "second")
+        lake.answer(question, given, who, wants_second=bool(wish), settles=is_supervisor)
+        assert lake.next(who) is None, "nobody answers the same pair twice"
+    rest = lake.next("joko") or lake.next("joko", is_supervisor=True)
+    assert (rest and rest.state) == state
+    assert lake.decisions() == ([] if is_same is None else [(is_same, answers[-1][0])])
+
+
+@pytest.mark.parametrize(
+    ("pair", "answers", "decided"),
+    [
+        (("child", 1, "resident", 2, 0.999, True), ["same"], []),
+        (("child", 1, "resident", 2, 0.999, True), ["different"], []),
+        (("child", 1, "resident", 2, 0.999, True), ["different", "different"], [False]),
+        (("child", 1, "resident", 2, 0.001, False), ["different"], []),
+        (("child", 1, "resident", 2, 0.001, False), ["same", "same"], [True]),
+        (("child", 1, "resident", 2, 0.5, False), ["same"], [True]),
+    ],
+)
+def test_a_sampled_answer_decides_alone_only_where_the_model_doubts(pair, answers, decided):
+    lake = Lake([pair], sampled=5)
+    assert lake.next() is None
+    for who, given in zip(("siti", "budi"), answers, strict=False):
+        question = lake.next(who, is_sample=True)
+        assert (question.kind, question.is_blind) == ("sample", True)
+        lake.answer(question, given, who)
+    assert [is_same for is_same, _ in lake.decisions()] == decided
+
+
+def test_who_is_late_is_told():
+    lake = Lake([PAIRS["uncertain"]])
+    question = lake.next("siti")
+    late = lake.next("budi")
+    lake.answer(question, "same", "siti")
+    with pytest.raises(review.Answered):
+        lake.answer(late, "different", "budi")
+    assert lake.decisions() == [(True, "siti")]
+
+
+def test_an_answer_that_contradicts_decisions_is_refused():
+    lake = Lake([
+        ("child", 1, "resident", 2, 0.9, False),
+        ("child", 3, "resident", 2, 0.5, False),
+        ("child", 1, "child", 3, 0.4, False),
+    ])  # fmt: skip
+    for given in ("same", "same"):
+        lake.answer(lake.next(), given)
+    with pytest.raises(DefinitionError, match="contradicts"):
+        lake.answer(lake.next(), "different")
+
+
+def test_quality_is_estimated_from_the_sample_alone():
+    pairs = [("child", n, "resident", 1000 + n, 0.999, True) for n in range(40)]
+    pairs += [("child", n, "resident", 1000 + n, 0.3, False) for n in range(40, 80)]
+    pairs += [("child", n, "resident", 1000 + n, 0.002, False) for n in range(80, 120)]
+    lake = Lake(pairs, sampled=40)
+    assert review_quality.measure(lake.connection).precision is None
+    while question := lake.next(is_sample=True):
+        number = int(question.one[-2:], 16)
+        is_true = (number < 39, number < 60, False)[(number >= 40) + (number >= 80)]
+        lake.answer(question, "same" if is_true else "different")
+    measured = review_quality.measure(lake.connection)
+    assert measured.strata == {
+        "accepted": (40, 40, 39), "doubtful": (40, 40, 20), "rejected": (40, 40, 0)
+    }  # fmt: skip
+    assert measured.precision.value == pytest.approx(39 / 40)
+    assert measured.recall == pytest.approx(39 / 59)
+    assert (measured.agreement, measured.kappa) == (None, None)
+
+
+def test_wilson_gives_the_interval_of_the_paper():
+    share = review_quality.wilson(8, 10)
+    assert (round(share.low, 3), round(share.high, 3)) == (0.490, 0.943)
+    assert review_quality.wilson(10, 10).high == 1
+
+
+def test_kappa_is_cohens():
+    both = [("same", "same", 20), ("same", "different", 5), ("different", "same", 10),
+            ("different", "different", 15)]  # fmt: skip
+    agreed, kappa = review_quality._agreement(both)
+    assert (round(agreed, 2), round(kappa, 2)) == (0.7, 0.4)
