@@ -95,20 +95,18 @@ def sign_in(
 ) -> str | None:
     """The token of a new session; None for a wrong name or password, which take as long as each
     other. Raises TooManyFailures while the account or the address has to wait."""
-    _be_patient(engine, (f"account {name}", f"address {address}"), now())
+    tried = f"account {name}", f"address {address}"
+    _be_patient(engine, tried, now())
     with engine.begin() as connection:
         found = connection.execute(
             select(account).where(account.c.name == name, account.c.is_active)
         ).first()
     salt, kept = (found.salt, found.password) if found else NOBODY
     if not hmac.compare_digest(_scrypt(password, salt), kept) or not found:
-        with engine.begin() as connection:
-            for whose in (f"account {name}", f"address {address}"):
-                connection.execute(insert(failure).values(whose=whose, at=now()))
         return None
     token = secrets.token_urlsafe(32)
     with engine.begin() as connection:
-        connection.execute(delete(failure).where(failure.c.whose == f"account {name}"))
+        connection.execute(delete(failure).where(failure.c.whose.in_(tried)))
         connection.execute(
             insert(session).values(
                 token=_hash(token), name=name, form_token=secrets.token_urlsafe(32),
@@ -144,6 +142,7 @@ def sign_out(engine: Engine, token: str) -> None:
 
 
 def _be_patient(engine: Engine, whom: tuple[str, str], now: datetime) -> None:
+    """Counts the attempt as failed until it succeeds, so that many at once do not slip through."""
     with engine.begin() as connection:
         connection.execute(delete(failure).where(failure.c.at < now - FAILURES_KEPT))
         for whose in whom:
@@ -154,6 +153,7 @@ def _be_patient(engine: Engine, whom: tuple[str, str], now: datetime) -> None:
                 wait = min(timedelta(seconds=2 ** (count - FAILURES_FREE + 2)), LONGEST_WAIT)
                 if (left := (last + wait - now).total_seconds()) > 0:
                     raise TooManyFailures(int(left) + 1)
+            connection.execute(insert(failure).values(whose=whose, at=now))
 
 
 def _kept(password: str) -> dict[str, object]:

@@ -1,0 +1,325 @@
+"""The review desk on a linked city: two reviewers, a supervisor, an auditor."""
+
+import re
+from contextlib import contextmanager
+
+import pytest
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner
+
+from muara import cli
+from pipeline.link import link
+from pipeline.night import _canaries
+from portal import accounts, audit
+from portal.app import make_app
+from portal.store import open_store
+from transforms.identity import explanation
+from warehouse import models
+from warehouse.catalog import attach, open_duckdb, reading, writer_lock
+
+PASSWORD = "sungai mengalir ke muara"
+ACCOUNTS = {"siti": "reviewer", "budi": "reviewer", "dewi": "supervisor", "wati": "auditor"}
+
+
+@pytest.fixture(scope="module")
+def linked(first_night, tmp_path_factory):
+    town = first_night.copy(tmp_path_factory.mktemp("desk") / "var")
+    town.settings.impact_assessment = "PDP/1/2026"
+    link(town.settings)
+    store = open_store(town.settings)
+    for name, role in ACCOUNTS.items():
+        accounts.add(store, name, role, PASSWORD)
+    store.dispose()
+    return town
+
+
+@pytest.fixture
+def town(linked, tmp_path):
+    town = linked.copy(tmp_path / "var")
+    town.settings.impact_assessment = "PDP/1/2026"
+    return town
+
+
+class Reviewer:
+    """One who is signed in, and the form of the page that was opened last."""
+
+    def __init__(self, client, name):
+        self.client = client
+        answer = client.post("/masuk", data={"name": name, "password": PASSWORD})
+        assert answer.url.path in ("/antrean", "/mutu")
+        self.page = answer
+
+    def open(self, path):
+        self.page = self.client.get(path)
+        return self.page.text
+
+    def send(self, answer, path="/jawab", **more):
+        fields = dict(re.findall(r'hidden" name="(\w+)" value="([^"]*)"', self.page.text))
+        self.page = self.client.post(path, data=fields | {"answer": answer} | more)
+        return self.page.text
+
+
+@contextmanager
+def desk(town):
+    """A function that signs somebody in, at one running portal."""
+    app = make_app(town.settings)
+    with TestClient(app):
+        yield lambda name: Reviewer(TestClient(app), name)
+
+
+def rows(town, query):
+    with reading(town.settings) as connection:
+        return connection.execute(query).fetchall()
+
+
+def log(town, action=None):
+    store = open_store(town.settings)
+    with store.connect() as connection:
+        found = [one for one in audit.entries(connection) if action in (None, one.action)]
+    assert audit.broken(store, town.settings) is None
+    store.dispose()
+    return found
+
+
+def shown(town):
+    """The pair that was shown last."""
+    return log(town, "view_pair")[-1].what.split()
+
+
+def test_the_explanation_of_every_pair_adds_up_to_its_weight(linked):
+    connection = open_duckdb(linked.settings)
+    attach(connection, linked.settings, read_only=True)
+    connection.execute("USE memory.main")
+    settings = models.load(connection, models.newest(connection))
+    connection.execute(
+        """
+        CREATE TEMP TABLE mention AS
+        SELECT role || ':' || source_record_id AS mention_id, * FROM lake.core.mention_identity;
+        CREATE TEMP TABLE asked AS
+        SELECT role || ':' || source_record_id AS mention_id_l,
+            other_role || ':' || other_source_record_id AS mention_id_r, weight
+        FROM lake.ops.person_pair
+        """
+    )
+    explanation.explain(connection, settings)
+    ((pairs, furthest),) = connection.execute(
+        f"""
+        SELECT count(*), max(abs(weight - told)) FROM asked JOIN (
+            SELECT mention_id_l, mention_id_r, {explanation.prior(settings)} + sum(bits) AS told
+            FROM evidence GROUP BY ALL) USING (mention_id_l, mention_id_r)
+        """
+    ).fetchall()
+    connection.close()
+    assert pairs == rows(linked, "SELECT count(*) FROM lake.ops.person_pair")[0][0] > 1000
+    assert furthest < 1e-6
+
+
+def test_one_answer_decides_and_the_next_linking_follows(town):
+    with desk(town) as sign_in:
+        siti = sign_in("siti")
+        text = siti.open("/periksa")
+        assert "Menurut model" in text
+        one, other = shown(town)
+        assert "menjadi keputusan" in siti.send("same")
+        assert shown(town) != [one, other]
+    ((is_same, by),) = rows(town, "SELECT is_same, decided_by FROM lake.core.person_decision")
+    assert (is_same, by) == (True, "siti")
+    link(town.settings)
+    assert rows(
+        town,
+        "SELECT count(DISTINCT person_id) FROM lake.core.person_mention WHERE valid_to IS NULL "
+        f"AND role || ':' || source_record_id IN ('{one}', '{other}')",
+    ) == [(1,)]
+    assert [entry.action for entry in log(town)] == [
+        "sign_in", "view_pair", "answer", "decide", "view_pair"
+    ]  # fmt: skip
+
+
+def test_a_second_opinion_is_blind_and_a_supervisor_settles(town):
+    with desk(town) as sign_in:
+        siti, budi, dewi = map(sign_in, ("siti", "budi", "dewi"))
+        siti.open("/periksa")
+        pair = shown(town)
+        siti.send("same", wants_second="true")
+        text = budi.open("/periksa")
+        assert shown(town) == pair
+        assert "pendapat kedua" in text
+        assert not re.search(r"Menurut model|Bobot|Jawaban petugas|<meter", text)
+        budi.send("different")
+        assert rows(town, "SELECT count(*) FROM lake.core.person_decision") == [(0,)]
+        text = dewi.open("/selisih")
+        assert shown(town) == pair
+        assert "1 sama, 1 berbeda, 0 ragu" in text
+        dewi.send("different")
+        assert rows(town, "SELECT is_same, decided_by FROM lake.core.person_decision") == [
+            (False, "dewi")
+        ]
+        assert "50,0 % dari 1 pasangan" not in dewi.open("/mutu")
+        assert "0,0 % dari 1 pasangan" in dewi.page.text
+    assert rows(
+        town, "SELECT reviewer, is_blind, settles FROM lake.core.person_answer ORDER BY answered_at"
+    ) == [("siti", False, False), ("budi", True, False), ("dewi", False, True)]
+
+
+def test_a_sample_is_answered_blind(town):
+    with desk(town) as sign_in:
+        siti = sign_in("siti")
+        text = siti.open("/sampel")
+        assert not re.search(r"Menurut model|<meter|Meragukan", text)
+        siti.send("unsure")
+    assert rows(town, "SELECT kind, is_blind FROM lake.core.person_answer") == [("sample", True)]
+
+
+def test_what_is_skipped_comes_again_later(town):
+    with desk(town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/periksa")
+        first = shown(town)
+        siti.send("skip")
+        assert shown(town) != first
+        assert rows(town, "SELECT count(*) FROM lake.core.person_answer") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("who", "path"),
+    [("siti", "/selisih"), ("siti", "/mutu"), ("siti", "/audit"), ("dewi", "/audit"),
+     ("wati", "/periksa"), ("wati", "/antrean"), ("wati", "/selisih")],
+)  # fmt: skip
+def test_no_role_opens_what_is_not_its_own(linked, who, path):
+    with desk(linked) as sign_in:
+        visitor = sign_in(who)
+        assert "Peran Anda" in visitor.open(path)
+        assert visitor.page.status_code == 403
+    assert (log(linked)[-1].action, log(linked)[-1].what) == ("refused", path)
+
+
+@pytest.mark.parametrize("path", ["/antrean", "/periksa", "/sampel", "/selisih", "/mutu", "/audit"])
+def test_nobody_sees_anything_without_signing_in(linked, path):
+    with TestClient(make_app(linked.settings)) as client:
+        answer = client.get(path)
+        assert answer.url.path == "/masuk"
+        assert "Kata sandi" in answer.text
+
+
+def test_a_form_of_elsewhere_changes_nothing(town):
+    with desk(town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/periksa")
+        assert "bukan dari sesi" in siti.send("same", form_token="guessed")
+        assert siti.page.status_code == 403
+        siti.open("/periksa")
+        budi = sign_in("budi")
+        budi.open("/antrean")
+        (own,) = re.findall(r'name="form_token" value="([^"]*)"', budi.page.text)
+        token = re.findall(r'name="token" value="([^"]*)"', siti.page.text)[0]
+        answer = budi.client.post("/jawab", data={
+            "form_token": own, "token": token, "path": "/periksa", "answer": "same"})  # fmt: skip
+        assert "sudah tidak berlaku" in answer.text
+        assert siti.client.post("/jawab", data={"answer": "same"}).status_code == 400
+    assert rows(town, "SELECT count(*) FROM lake.core.person_answer") == [(0,)]
+
+
+def test_an_answer_twice_counts_once(town):
+    with desk(town) as sign_in:
+        siti, budi = sign_in("siti"), sign_in("budi")
+        siti.open("/periksa")
+        budi.open("/periksa")
+        first = siti.page
+        siti.send("different")
+        siti.page = first
+        assert "sudah tidak berlaku" in siti.send("same")
+        assert "sudah dijawab orang lain" in budi.send("same")
+    assert rows(town, "SELECT answer FROM lake.core.person_answer") == [("different",)]
+
+
+def test_a_reason_that_names_somebody_is_refused_and_the_pair_stays(town):
+    with desk(town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/periksa")
+        pair = shown(town)
+        assert "tidak boleh memuat nomor" in siti.send("same", reason="NIK 3274010101900001")
+        assert shown(town) == pair
+        siti.send("same", reason="akta 470/12/2026")
+    assert rows(town, "SELECT reason FROM lake.core.person_decision") == [("akta 470/12/2026",)]
+
+
+def test_a_load_that_writes_is_told_and_nothing_is_half_done(town, monkeypatch):
+    monkeypatch.setattr("portal.desk.WRITE_WITHIN_SECONDS", 0.1)
+    with desk(town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/periksa")
+        with writer_lock(town.settings):
+            assert "belum disimpan" in siti.send("same")
+            assert siti.page.status_code == 503
+        siti.open("/periksa")
+        siti.send("same")
+    assert rows(town, "SELECT answer FROM lake.core.person_answer") == [("same",)]
+
+
+def test_without_the_audit_log_nobody_is_shown(town):
+    with desk(town) as sign_in:
+        siti = sign_in("siti")
+        store = open_store(town.settings)
+        with store.begin() as connection:
+            connection.exec_driver_sql("ALTER TABLE audit RENAME TO elsewhere")
+        store.dispose()
+        text = siti.open("/periksa")
+        assert siti.page.status_code == 503
+        assert "Catatan audit tidak dapat ditulis" in text
+        assert "<td>" not in text
+
+
+def test_a_home_without_persons_says_so(first_night, tmp_path):
+    town = first_night.copy(tmp_path / "var")
+    store = open_store(town.settings)
+    accounts.add(store, "siti", "reviewer", PASSWORD)
+    store.dispose()
+    with desk(town) as sign_in:
+        client = TestClient(make_app(town.settings))
+        client.post("/masuk", data={"name": "siti", "password": PASSWORD})
+        assert "Belum ada orang yang ditautkan" in client.get("/antrean").text
+    assert sign_in
+
+
+def test_nobody_is_named_in_log_audit_answers_titles_or_addresses(town, capfd):
+    with reading(town.settings) as connection:
+        niks, names = _canaries(connection)
+    with desk(town) as sign_in:
+        siti = sign_in("siti")
+        texts = []
+        for path in ("/periksa", "/sampel") * 5:
+            texts.append(siti.open(path))
+            siti.send("unsure")
+        seen = "".join(texts)
+        assert any(nik in seen for nik in niks), "the test must be able to find what it looks for"
+        heads = "".join(re.findall(r"<title>.*?</title>", seen))
+        places = "".join(re.findall(r'(?:href|action|src)="([^"]*)"', seen))
+    kept = (town.home / "portal" / "portal.sqlite").read_bytes().decode("latin-1")
+    answers = str(rows(town, "FROM lake.core.person_answer"))
+    printed = "".join(capfd.readouterr())
+    for where in (kept, answers, heads, places, printed):
+        assert not set(re.findall(r"(?<!\d)\d{16}(?!\d)", where)) & niks
+        assert [name for name in names if name in where] == []
+
+
+def test_pages_are_kept_by_nobody_and_run_nothing_of_elsewhere(linked):
+    with desk(linked) as sign_in:
+        siti = sign_in("siti")
+        text = siti.open("/periksa")
+        headers = siti.page.headers
+        assert headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert not re.search(r"https?://|style=|onclick|<script>", text)
+
+
+def test_the_commands_tell_what_waits_and_what_happened(town, monkeypatch):
+    monkeypatch.setenv("MUARA_HOME", str(town.home))
+    run = CliRunner().invoke
+    assert "uncertain" in run(cli.app, ["review"]).output
+    assert run(cli.app, ["account", "add", "joko", "--role", "auditor"],
+               input=f"{PASSWORD}\n").exit_code == 0  # fmt: skip
+    assert "joko" in run(cli.app, ["account", "list"]).output
+    with desk(town) as sign_in:
+        sign_in("siti")
+    assert "sign_in" in run(cli.app, ["audit"]).output
+    assert "every seal fits" in run(cli.app, ["audit", "--verify"]).output
