@@ -6,8 +6,10 @@ by a token of chance, which holds for one visitor.
 """
 
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +33,8 @@ HERE = Path(__file__).parent
 COOKIE = "muara_session"
 SHOWN_AT_MOST = 200
 """Pairs that a visitor may have open, and rows of the audit log on its page."""
+KEPT_SECONDS = 600
+"""How long a pair that lies before somebody is given to nobody else."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
     "img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -39,6 +43,15 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A pair that lies before somebody since `at`, by the clock of this process."""
+
+    name: str
+    question: Question
+    at: float
 
 
 class Refused(Exception):
@@ -57,7 +70,7 @@ def make_app(settings: Settings) -> FastAPI:
     store, desk = open_store(settings), Desk(settings)
     pages = Jinja2Templates(HERE / "templates")
     pages.env.globals["words"] = words()
-    opened: dict[str, tuple[str, Question]] = {}
+    opened: dict[str, Opened] = {}
     skipped: dict[str, list[tuple[str, str]]] = {}
 
     @asynccontextmanager
@@ -71,7 +84,12 @@ def make_app(settings: Settings) -> FastAPI:
 
     @app.middleware("http")
     async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await go_on(request)
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        if request.method == "POST" and site not in ("same-origin", "none"):
+            elsewhere = Refused(403, "Formulir ini bukan dari halaman kami.", "Muat ulang halaman.")
+            response: Response = refused(request, elsewhere)
+        else:
+            response = await go_on(request)
         response.headers.update(HEADERS)
         return response
 
@@ -181,7 +199,13 @@ def make_app(settings: Settings) -> FastAPI:
         return page(request, "queue", who, waiting=desk.waiting())
 
     def ask(request: Request, who: Visitor, path: str, **which: bool) -> Response:
-        question = desk.following(who.name, skipped=skipped.get(who.name, []), **which)
+        before_others = [
+            (one.question.one, one.question.other)
+            for one in list(opened.values())
+            if one.name != who.name and time.monotonic() - one.at < KEPT_SECONDS
+        ]
+        left_out = skipped.get(who.name, []) + before_others
+        question = desk.following(who.name, skipped=left_out, **which)
         if question is None:
             return page(request, "done", who, is_skipped=bool(skipped.pop(who.name, [])))
         return show(request, who, path, desk.show(question))
@@ -190,7 +214,7 @@ def make_app(settings: Settings) -> FastAPI:
         question = shown.question
         note(request, who.name, "view_pair", f"{question.one} {question.other}")
         token = secrets.token_urlsafe(16)
-        opened[token] = (who.name, question)
+        opened[token] = Opened(who.name, question, time.monotonic())
         while len(opened) > SHOWN_AT_MOST:
             opened.pop(next(iter(opened)))
         return page(request, "pair", who, shown=shown, token=token, path=path, fault=fault)
@@ -221,9 +245,10 @@ def make_app(settings: Settings) -> FastAPI:
     ) -> Response:
         reviewing(request, who)
         back = path if path in ("/periksa", "/sampel", "/selisih") else "/antrean"
-        name, question = opened.pop(token, ("", None))
-        if question is None or name != who.name:
+        own = opened.pop(token, None)
+        if own is None or own.name != who.name:
             return RedirectResponse(f"{back}?pesan=lama", 303)
+        question = own.question
         pair = f"{question.one} {question.other}"
         if answer == "skip":
             skipped.setdefault(who.name, []).append((question.one, question.other))
@@ -263,7 +288,7 @@ def make_app(settings: Settings) -> FastAPI:
 
 def _fault(error: DefinitionError) -> str:
     if error.where == "alasan":
-        return "Alasan tidak boleh memuat nomor seseorang. Tulis tanpa NIK, KK atau telepon."
+        return "Alasan tidak boleh memuat nama atau nomor seseorang. Tulis tanpa data pribadi."
     return (
         "Jawaban ini bertentangan dengan keputusan yang sudah ada, maka tidak disimpan. "
         "Pilih Ragu, atau minta pengelola membatalkan keputusan lama (muara person decisions)."

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from difflib import SequenceMatcher
 from threading import Lock
 from typing import Any
@@ -26,6 +27,7 @@ from warehouse.decisions import Mention
 
 WRITE_WITHIN_SECONDS = 15
 """How long an answer waits for a load that is writing."""
+NAMES = ("person_name", "mother_name", "father_name")
 LONG_NUMBER = re.compile(r"\d[\d .-]{7,}\d")
 ALIKE = 0.6
 """Share of letters in common from which on the differing ones are marked, not the whole value."""
@@ -151,8 +153,9 @@ class Desk:
         Raises what `review.answer` does, DefinitionError for a reason that may name somebody, and
         WarehouseBusy when a load keeps writing.
         """
-        if LONG_NUMBER.search(reason):
-            raise DefinitionError("a reason holds no number of a person", where="alasan")
+        with self._lake() as connection:
+            if LONG_NUMBER.search(reason) or _names(_sides(connection, question), reason):
+                raise DefinitionError("a reason names nobody", where="alasan")
         soon = self._settings.model_copy(update={"lock_timeout_seconds": WRITE_WITHIN_SECONDS})
         with writing(soon) as connection, transaction(connection):
             return review.answer(
@@ -170,7 +173,8 @@ def _sides(
     connection.execute(
         """
         CREATE OR REPLACE TEMP TABLE mention AS
-        SELECT role || ':' || source_record_id AS mention_id, * FROM lake.core.mention_identity
+        SELECT role || ':' || source_record_id AS mention_id, said.*, region_name
+        FROM lake.core.mention_identity AS said LEFT JOIN lake.ref.region USING (region_code)
         WHERE source_record_id IN (?, ?) AND mention_id IN (?, ?)
         """,
         [*(one.source_record_id for one in both), question.one, question.other],
@@ -184,6 +188,12 @@ def _sides(
     if len(found) < 2:
         raise WarehouseFault("a record of this pair is gone", next_step="run `muara link`.")
     return found[question.one], found[question.other]
+
+
+def _names(sides: tuple[dict[str, Any], dict[str, Any]], reason: str) -> bool:
+    """Whether a reason has a word of a name that either record says."""
+    said = {word for side in sides for name in NAMES for word in (side[name] or "").upper().split()}
+    return any(len(word) > 2 and word in said for word in re.findall(r"\w+", reason.upper()))
 
 
 def _title(side: dict[str, Any]) -> str:
@@ -207,6 +217,8 @@ def _lines(one: dict[str, Any], other: dict[str, Any]) -> Iterator[Line]:
 def _text(column: str, value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, date):
+        return value.strftime("%d-%m-%Y")
     return words()["values"].get(column, {}).get(value, str(value))
 
 

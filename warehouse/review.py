@@ -26,8 +26,11 @@ from warehouse.decisions import Mention
 Answer = Literal["same", "different", "unsure"]
 SURE, EXCLUDED = 0.99, 0.01
 """From and below which probability a pair is no question."""
-SAMPLED = 100
-"""Pairs drawn from each stratum: accepted, doubtful, rejected."""
+SAMPLED, ONE_IN = 100, 10
+"""Most pairs drawn from each stratum (accepted, doubtful, rejected), and one of how many: a small
+city keeps its questions."""
+TELLING = ("nik", "birth_date", "household_number", "partner_nik", "mother_nik", "mother_sound",
+           "father_nik", "father_sound", "phone", "birth_time")  # fmt: skip
 STRATUM = f"""CASE WHEN probability >= {SURE} THEN 'accepted'
     WHEN probability < {EXCLUDED} THEN 'rejected' ELSE 'doubtful' END"""
 QUESTION = "one, other, kind, weight, probability, worth, rivals, state, same, different, unsure"
@@ -62,14 +65,19 @@ class Question:
 
 
 def gather(connection: duckdb.DuckDBPyConnection) -> None:
-    """Tables `question` (one, other, kind, weight, probability, worth, rivals) and `stratum` (name,
-    pairs) of the newest linking.
+    """Tables `question` (one, other, kind, weight, probability, worth, rivals, tells) and `stratum`
+    (name, pairs) of the newest linking.
 
     `worth` is what a decision is worth: the variance of the answer times the pairs of mentions that
     it joins or parts. Where the model and a rule that knows better disagree, nobody can say which
     is right before asking, so the variance is the greatest there is, a quarter; of two residents,
-    as far as the model believes it.
+    as far as the model believes it. `tells`: whether both records say anything beside a name that
+    people can hold against each other; who shares no more comes last, for people know no more than
+    the model.
     """
+    tells = " OR ".join(
+        f"(first.{name} IS NOT NULL AND second.{name} IS NOT NULL)" for name in TELLING
+    )
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE holder AS
@@ -80,14 +88,15 @@ def gather(connection: duckdb.DuckDBPyConnection) -> None:
         SELECT role || ':' || source_record_id AS one,
             other_role || ':' || other_source_record_id AS other, weight, probability,
             role = 'resident' AND other_role = 'resident' AS of_residents, {STRATUM} AS stratum,
-            if(other_role = 'resident' AND role <> 'resident', count(*) FILTER
-                (other_role = 'resident') OVER (PARTITION BY one), 1) - 1 AS rivals
+            if(other_role = 'resident' AND role <> 'resident', count(*) FILTER (
+                other_role = 'resident' AND probability >= {EXCLUDED}) OVER (PARTITION BY one)
+                - (probability >= {EXCLUDED})::INT, 0) AS rivals
         FROM lake.ops.person_pair;
         CREATE OR REPLACE TEMP TABLE drawn AS
-        SELECT one, other, row_number() OVER (PARTITION BY stratum ORDER BY keyed(one || other)) - 1
-            AS place
+        SELECT one, other,
+            row_number() OVER (PARTITION BY stratum ORDER BY keyed(one || other)) - 1 AS place
         FROM candidate WHERE NOT of_residents
-        QUALIFY place < {SAMPLED};
+        QUALIFY place < least({SAMPLED}, count(*) OVER (PARTITION BY stratum) / {ONE_IN});
         CREATE OR REPLACE TEMP TABLE stratum AS
         SELECT stratum AS name, count(*) AS pairs FROM candidate WHERE NOT of_residents
         GROUP BY ALL;
@@ -101,8 +110,13 @@ def gather(connection: duckdb.DuckDBPyConnection) -> None:
             LEFT JOIN drawn USING (one, other))
         SELECT one, other, if(is_drawn, 'sample', kind) AS kind, weight, probability,
             joined * CASE kind WHEN 'cut' THEN 0.25 WHEN 'two_numbers' THEN 0.25 * probability
-                ELSE probability * (1 - probability) END AS worth, rivals
-        FROM kinds WHERE is_drawn OR kind IS NOT NULL
+                ELSE probability * (1 - probability) END AS worth, rivals, {tells} AS tells
+        FROM kinds
+        LEFT JOIN lake.core.mention_identity AS first
+            ON first.role || ':' || first.source_record_id = one
+        LEFT JOIN lake.core.mention_identity AS second
+            ON second.role || ':' || second.source_record_id = other
+        WHERE is_drawn OR kind IS NOT NULL
         """
     )
 
@@ -153,7 +167,7 @@ def following(
         SELECT {QUESTION} FROM ({_open()})
         WHERE {state} {kind} AND NOT list_contains(reviewers, ?)
             AND NOT list_contains(?::VARCHAR[], one || other)
-        ORDER BY worth DESC, one, other LIMIT 1
+        ORDER BY tells DESC, worth DESC, one, other LIMIT 1
         """,
         [reviewer, [one + other for one, other in skipped]],
     ).fetchall()

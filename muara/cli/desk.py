@@ -1,12 +1,16 @@
 """The portal: serving it, its accounts, its audit log, and what waits at the review desk."""
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from getpass import getuser
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from common.errors import WarehouseFault
+from common.settings import Settings
 from muara.cli.shared import Json, answer, console, read_settings
 
 account_app = typer.Typer(no_args_is_help=True, help="Accounts of the portal.")
@@ -57,14 +61,11 @@ def audit(
 ) -> None:
     """Who signed in, saw which pair and answered what. Example: muara audit --verify"""
     from portal.audit import broken, entries
-    from portal.store import open_store
 
-    settings = read_settings()
-    store = open_store(settings)
-    with store.connect() as connection:
-        rows = [vars(entry) for entry in entries(connection)]
-    first = broken(store, settings)
-    store.dispose()
+    with _portal_store() as (settings, store):
+        with store.connect() as connection:
+            rows = [vars(entry) for entry in entries(connection)]
+        first = broken(store, settings)
     if first is not None:
         raise WarehouseFault(
             "the audit log was changed: its seals do not fit",
@@ -77,9 +78,10 @@ def audit(
         for row in rows:
             table.add_row(str(row["id"]), f"{row['at']:%Y-%m-%d %H:%M:%S}", row["account"],
                           row["address"], row["action"], row["what"])  # fmt: skip
-        console.print(f"{len(rows)} rows, every seal fits" if verify else table)
+        console.print(f"{len(rows)} rows, every seal fits; the last is {last}" if verify else table)
 
-    answer(as_json, {"rows": len(rows), "broken": None} if verify else rows, show)
+    last = rows[-1]["seal"] if rows else ""
+    answer(as_json, {"rows": len(rows), "last_seal": last} if verify else rows, show)
 
 
 @account_app.command("add")
@@ -92,9 +94,10 @@ def account_add(
     Example: muara account add siti --role reviewer
     """
     from portal import accounts
-    from portal.store import open_store
 
-    accounts.add(open_store(read_settings()), name, role, _password())
+    with _portal_store() as (settings, store):
+        accounts.add(store, name, role, _password())
+        _note(settings, store, "account_added", f"{name} {role}")
     console.print(f"{name} may sign in as {role}")
 
 
@@ -102,9 +105,9 @@ def account_add(
 def account_list(as_json: Json = False) -> None:
     """All accounts. Example: muara account list"""
     from portal import accounts
-    from portal.store import open_store
 
-    rows = accounts.all_of(open_store(read_settings()))
+    with _portal_store() as (_, store):
+        rows = accounts.all_of(store)
 
     def show() -> None:
         table = Table("account", "role", "may sign in")
@@ -121,10 +124,7 @@ def account_password(name: Name) -> None:
 
     Example: muara account password siti
     """
-    from portal import accounts
-    from portal.store import open_store
-
-    accounts.change(open_store(read_settings()), name, password=_password())
+    _change(name, "password", password=_password())
     console.print(f"{name} has another password")
 
 
@@ -134,21 +134,41 @@ def account_disable(name: Name) -> None:
 
     Example: muara account disable siti
     """
-    from portal import accounts
-    from portal.store import open_store
-
-    accounts.change(open_store(read_settings()), name, is_active=False)
+    _change(name, "out", is_active=False)
     console.print(f"{name} is out")
 
 
 @account_app.command("enable")
 def account_enable(name: Name) -> None:
     """An account that was out may sign in again. Example: muara account enable siti"""
-    from portal import accounts
+    _change(name, "in", is_active=True)
+    console.print(f"{name} may sign in")
+
+
+@contextmanager
+def _portal_store() -> Iterator[tuple[Settings, Any]]:
     from portal.store import open_store
 
-    accounts.change(open_store(read_settings()), name, is_active=True)
-    console.print(f"{name} may sign in")
+    settings = read_settings()
+    store = open_store(settings)
+    try:
+        yield settings, store
+    finally:
+        store.dispose()
+
+
+def _change(name: str, what: str, **values: Any) -> None:
+    from portal import accounts
+
+    with _portal_store() as (settings, store):
+        accounts.change(store, name, **values)
+        _note(settings, store, "account_changed", f"{name} {what}")
+
+
+def _note(settings: Settings, store: Any, action: str, what: str) -> None:
+    from portal import audit
+
+    audit.write(store, settings, account=getuser(), address="", action=action, what=what)
 
 
 def _password() -> str:

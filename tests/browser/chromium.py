@@ -54,11 +54,16 @@ class Browser:
     def press(self, key: str) -> None:
         """A key, and the page that follows from it."""
         self.run("window.isOld = true")
+        text = {"Enter": "\r"}.get(key, key)
         for kind in ("keyDown", "keyUp"):
-            self.call(
-                "Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else ""
-            )
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=text)
         self.until("!window.isOld && document.readyState === 'complete'")
+
+    def type(self, text: str) -> None:
+        """Keys that stay on this page."""
+        for key in text:
+            for kind in ("keyDown", "keyUp"):
+                self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key)
 
     def fill(self, **fields: str) -> None:
         for name, value in fields.items():

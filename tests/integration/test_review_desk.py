@@ -221,13 +221,26 @@ def test_a_form_of_elsewhere_changes_nothing(town):
 
 def test_an_answer_twice_counts_once(town):
     with desk(town) as sign_in:
-        siti, budi = sign_in("siti"), sign_in("budi")
+        siti = sign_in("siti")
         siti.open("/periksa")
-        budi.open("/periksa")
         first = siti.page
         siti.send("different")
         siti.page = first
         assert "sudah tidak berlaku" in siti.send("same")
+    assert rows(town, "SELECT answer FROM lake.core.person_answer") == [("different",)]
+
+
+def test_a_pair_lies_before_one_reviewer_at_a_time(town, monkeypatch):
+    with desk(town) as sign_in:
+        siti, budi = sign_in("siti"), sign_in("budi")
+        siti.open("/periksa")
+        pair = shown(town)
+        budi.open("/periksa")
+        assert shown(town) != pair
+        monkeypatch.setattr("portal.app.KEPT_SECONDS", 0)
+        budi.open("/periksa")
+        assert shown(town) == pair
+        siti.send("different")
         assert "sudah dijawab orang lain" in budi.send("same")
     assert rows(town, "SELECT answer FROM lake.core.person_answer") == [("different",)]
 
@@ -237,10 +250,26 @@ def test_a_reason_that_names_somebody_is_refused_and_the_pair_stays(town):
         siti = sign_in("siti")
         siti.open("/periksa")
         pair = shown(town)
-        assert "tidak boleh memuat nomor" in siti.send("same", reason="NIK 3274010101900001")
+        assert "tidak boleh memuat nama atau nomor" in siti.send(
+            "same", reason="NIK 3274010101900001"
+        )
         assert shown(town) == pair
         siti.send("same", reason="akta 470/12/2026")
     assert rows(town, "SELECT reason FROM lake.core.person_decision") == [("akta 470/12/2026",)]
+
+
+def test_a_reason_with_a_word_of_the_names_is_refused(town):
+    with desk(town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/periksa")
+        one = shown(town)[0]
+        ((name,),) = rows(
+            town,
+            "SELECT coalesce(person_name, mother_name) FROM lake.core.mention_identity "
+            f"WHERE role || ':' || source_record_id = '{one}'",
+        )
+        text = siti.send("same", reason=f"sama dengan {name.split()[0].lower()}")
+        assert "tidak boleh memuat nama atau nomor" in text
 
 
 def test_a_load_that_writes_is_told_and_nothing_is_half_done(town, monkeypatch):

@@ -12,7 +12,8 @@ from warehouse.catalog import KEYED_HASH
 from warehouse.tables import tables
 
 NIGHT = date(2026, 11, 23)
-TABLES = ("core.person_mention", "core.person_decision", "core.person_answer", "ops.person_pair")
+TABLES = ("core.person_mention", "core.person_decision", "core.person_answer", "ops.person_pair",
+          "core.mention_identity")  # fmt: skip
 
 
 def record(number):
@@ -47,10 +48,10 @@ class Lake:
                 "INSERT INTO lake.core.person_mention VALUES (?, ?, ?, 'model', 1, 'm', ?, NULL)",
                 [record(one), role, record(900 + group), NIGHT],
             )
-        self.sampled = review.SAMPLED
-        review.SAMPLED = sampled
-        review.gather(self.connection)
-        review.SAMPLED = self.sampled
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(review, "SAMPLED", sampled)
+            patch.setattr(review, "ONE_IN", 1)
+            review.gather(self.connection)
 
     def next(self, reviewer="siti", **which):
         return review.following(self.connection, reviewer, **which)
@@ -102,6 +103,22 @@ def test_what_changes_most_is_asked_first():
     while question := lake.next(skipped=order):
         order.append((question.one, question.other))
     assert [one for one, _ in order] == [mention("child", number) for number in (5, 3, 1)]
+
+
+def test_who_shares_nothing_but_a_name_comes_last():
+    lake = Lake([
+        ("child", 1, "resident", 2, 0.5, False), ("child", 3, "resident", 4, 0.2, False)
+    ])  # fmt: skip
+    assert lake.next().one == mention("child", 1)
+    for role, number in (("child", 3), ("resident", 4)):
+        lake.connection.execute(
+            "INSERT INTO lake.core.mention_identity BY NAME "
+            "SELECT ?::UUID AS source_record_id, ? AS role, DATE '2026-01-01' AS birth_date",
+            [record(number), role],
+        )
+    review.gather(lake.connection)
+    question = lake.next() or lake.next(is_sample=True)
+    assert question.one == mention("child", 3)
 
 
 def test_rivals_are_the_other_residents_that_fit():
