@@ -170,14 +170,17 @@ def _sides(
     """Both mentions, in tables `mention` and `asked` too. Raises WarehouseFault when a record is
     gone since the questions were gathered."""
     both = [Mention.read(one) for one in (question.one, question.other)]
+    # One after the other: a single equality is found in the files, an IN reads them whole.
+    records = " UNION ALL ".join(
+        f"FROM lake.core.mention_identity WHERE source_record_id = '{one.source_record_id}'"
+        for one in both
+    )
     connection.execute(
-        """
+        f"""
         CREATE OR REPLACE TEMP TABLE mention AS
-        SELECT role || ':' || source_record_id AS mention_id, said.*, region_name
-        FROM lake.core.mention_identity AS said LEFT JOIN lake.ref.region USING (region_code)
-        WHERE source_record_id IN (?, ?) AND mention_id IN (?, ?)
-        """,
-        [*(one.source_record_id for one in both), question.one, question.other],
+        SELECT DISTINCT role || ':' || source_record_id AS mention_id, said.*, region_name
+        FROM ({records}) AS said LEFT JOIN lake.ref.region USING (region_code)
+        """
     )
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE asked AS SELECT ? AS mention_id_l, ? AS mention_id_r",
