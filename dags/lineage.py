@@ -35,7 +35,7 @@ def written_by(settings: Settings, dag_id: str, task_id: str) -> Graph:
     """The columns that a task of ours writes; empty for one that writes no table."""
     match dag_id, task_id:
         case "publish", "publish":
-            return published(settings)
+            return published()
         case "deliver_extracts", "deliver":
             return delivered(settings)
     source = load_sources(settings).get(dag_id.removeprefix("sync_"))

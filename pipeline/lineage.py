@@ -11,7 +11,8 @@ masks and grants. A column's full name is one of
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from datetime import date
+from functools import cache, reduce
 from operator import or_
 
 import ibis
@@ -21,7 +22,6 @@ import sqlglot
 from ibis.backends.sql.datatypes import DuckDBType
 from sqlglot import exp
 
-from common import clock
 from common.definition import Source, Stream, load_sources
 from common.settings import Settings
 from transforms import now
@@ -91,7 +91,7 @@ def graph(settings: Settings) -> Graph:
         for stream in source.streams:
             for name, origin in brought_in(source, stream).items():
                 made[name] = made.get(name, Origin()) | origin
-    return made | linked(settings) | published(settings) | delivered(settings)
+    return made | linked() | published() | delivered(settings)
 
 
 def brought_in(source: Source, stream: Stream) -> Graph:
@@ -99,10 +99,11 @@ def brought_in(source: Source, stream: Stream) -> Graph:
     return landed(source, stream) | quarantined(source, stream) | conformed(source, stream)
 
 
-def linked(settings: Settings) -> Graph:
+@cache
+def linked() -> Graph:
     """Persons: their ids are Muara's own; everything that a mention is made of decides which. Their
     golden records are made of the mentions, and the births of both."""
-    mention = mentions(_unbound, clock.today(settings))
+    mention = mentions(_unbound, date.max)
     spoken = computed("mention", mention)
     read = frozenset().union(*(origin.values | origin.choice for origin in spoken.values()))
     claim = golden.claims(mention, now(_unbound("core.person_mention")))
@@ -125,11 +126,12 @@ def linked(settings: Settings) -> Graph:
     }
 
 
-def published(settings: Settings) -> Graph:
+@cache
+def published() -> Graph:
     """The marts, and the analysts' copy of them and of core."""
     made: Graph = {}
     for name, mart in MARTS.items():
-        made |= computed(name, mart(_unbound, clock.today(settings)))
+        made |= computed(name, mart(_unbound, date.max))
     for table in published_tables():
         columns = selection(table, AUDIENCE)
         made |= _given(f"published.{table.name}", [table.name], columns, "TRUE")

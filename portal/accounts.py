@@ -1,7 +1,7 @@
 """Who may come in: accounts, roles, passwords, sessions, and patience with wrong passwords.
 
-Passwords are kept as scrypt with the parameters of OWASP's Password Storage Cheat Sheet (N = 2**17,
-r = 8, p = 1); of a session only the hash of its token.
+Passwords are kept as scrypt with parameters of OWASP's Password Storage Cheat Sheet (N = 2**15,
+r = 8, p = 3: 32 MB each, for several may come at once); of a session only the hash of its token.
 """
 
 import hashlib
@@ -20,8 +20,9 @@ from portal.store import account, failure, session
 Role = Literal["reviewer", "supervisor", "auditor"]
 LEAST_LENGTH = 12
 SESSION_LASTS, IDLE_LASTS = timedelta(hours=12), timedelta(minutes=30)
-FAILURES_FREE, FAILURES_KEPT = 5, timedelta(hours=1)
-"""How many wrong passwords cost nothing, and how long one counts; each more doubles the wait."""
+FREE_OF_ACCOUNT, FREE_OF_ADDRESS, FAILURES_KEPT = 5, 20, timedelta(hours=1)
+"""How many wrong passwords cost nothing (a whole office may have one address), and how long one
+counts; each more doubles the wait."""
 LONGEST_WAIT = timedelta(minutes=15)
 NOBODY = b"nobody's salt...", b"\0" * 32
 Clock = Callable[[], datetime]
@@ -90,17 +91,24 @@ def all_of(engine: Engine) -> list[dict[str, object]]:
         return [dict(row._mapping) for row in rows]
 
 
+def known(engine: Engine, name: str) -> str:
+    """The name, if it is an account's; else `?`, for people type passwords into the wrong field."""
+    return name if any(one["name"] == name for one in all_of(engine)) else "?"
+
+
 def sign_in(
     engine: Engine, name: str, password: str, address: str, now: Clock = utc_now
 ) -> str | None:
     """The token of a new session; None for a wrong name or password, which take as long as each
     other. Raises TooManyFailures while the account or the address has to wait."""
-    tried = f"account {name}", f"address {address}"
-    _be_patient(engine, tried, now())
     with engine.begin() as connection:
         found = connection.execute(
             select(account).where(account.c.name == name, account.c.is_active)
         ).first()
+    tried = {f"address {address}": FREE_OF_ADDRESS}
+    if found:
+        tried[f"account {name}"] = FREE_OF_ACCOUNT
+    _be_patient(engine, tried, now())
     salt, kept = (found.salt, found.password) if found else NOBODY
     if not hmac.compare_digest(_scrypt(password, salt), kept) or not found:
         return None
@@ -141,16 +149,16 @@ def sign_out(engine: Engine, token: str) -> None:
         connection.execute(delete(session).where(session.c.token == _hash(token)))
 
 
-def _be_patient(engine: Engine, whom: tuple[str, str], now: datetime) -> None:
+def _be_patient(engine: Engine, tried: dict[str, int], now: datetime) -> None:
     """Counts the attempt as failed until it succeeds, so that many at once do not slip through."""
     with engine.begin() as connection:
         connection.execute(delete(failure).where(failure.c.at < now - FAILURES_KEPT))
-        for whose in whom:
+        for whose, free in tried.items():
             count, last = connection.execute(
                 select(func.count(), func.max(failure.c.at)).where(failure.c.whose == whose)
             ).one()
-            if count >= FAILURES_FREE:
-                wait = min(timedelta(seconds=2 ** (count - FAILURES_FREE + 2)), LONGEST_WAIT)
+            if count >= free:
+                wait = min(timedelta(seconds=2 ** (count - free + 2)), LONGEST_WAIT)
                 if (left := (last + wait - now).total_seconds()) > 0:
                     raise TooManyFailures(int(left) + 1)
             connection.execute(insert(failure).values(whose=whose, at=now))
@@ -167,7 +175,7 @@ def _kept(password: str) -> dict[str, object]:
 
 
 def _scrypt(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=2**17, r=8, p=1, maxmem=2**28, dklen=32)
+    return hashlib.scrypt(password.encode(), salt=salt, n=2**15, r=8, p=3, maxmem=2**26, dklen=32)
 
 
 def _hash(token: str) -> bytes:

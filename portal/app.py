@@ -21,6 +21,7 @@ from fastapi.templating import Jinja2Templates
 from sqlalchemy.exc import SQLAlchemyError
 
 from common.errors import DefinitionError, MuaraError, WarehouseBusy, WarehouseFault
+from common.log import log
 from common.settings import Settings
 from portal import accounts, audit
 from portal.accounts import Role, TooManyFailures, Visitor
@@ -31,6 +32,7 @@ from warehouse.review import Answer, Answered, Question
 
 HERE = Path(__file__).parent
 COOKIE = "muara_session"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SHOWN_AT_MOST = 200
 """Pairs that a visitor may have open, and rows of the audit log on its page."""
 KEPT_SECONDS = 600
@@ -65,6 +67,9 @@ class SignedOut(Exception):
     """Nobody is signed in, or the session is over."""
 
 
+OUR_FAULT = Refused(500, "Terjadi kesalahan.", "Beri tahu pengelola; jenisnya ada di log.")
+
+
 def make_app(settings: Settings) -> FastAPI:
     """The portal of one home."""
     store, desk = open_store(settings), Desk(settings)
@@ -89,7 +94,12 @@ def make_app(settings: Settings) -> FastAPI:
             elsewhere = Refused(403, "Formulir ini bukan dari halaman kami.", "Muat ulang halaman.")
             response: Response = refused(request, elsewhere)
         else:
-            response = await go_on(request)
+            try:
+                response = await go_on(request)
+            except Exception as error:
+                # What an error of a library says may hold a value.
+                log.error("page failed", path=request.url.path, error=type(error).__name__)
+                response = refused(request, OUR_FAULT)
         response.headers.update(HEADERS)
         return response
 
@@ -173,16 +183,17 @@ def make_app(settings: Settings) -> FastAPI:
         try:
             token = accounts.sign_in(store, name, password, address)
         except TooManyFailures as error:
-            note(request, name[:50], "sign_in_refused")
+            note(request, accounts.known(store, name), "sign_in_refused")
             return page(request, "sign_in", status=429, wait=error.seconds)
         if token is None:
-            note(request, name[:50], "sign_in_failed")
+            note(request, accounts.known(store, name), "sign_in_failed")
             return page(request, "sign_in", status=401, wrong=True)
         note(request, name, "sign_in")
         answer = RedirectResponse("/", 303)
         answer.set_cookie(
-            COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https"
-        )
+            COOKIE, token, httponly=True, samesite="strict",
+            secure=request.url.hostname not in LOOPBACK,
+        )  # fmt: skip
         return answer
 
     @app.post("/keluar")
@@ -253,6 +264,7 @@ def make_app(settings: Settings) -> FastAPI:
         if answer == "skip":
             skipped.setdefault(who.name, []).append((question.one, question.other))
             return RedirectResponse(back, 303)
+        note(request, who.name, "answer", f"{pair} {answer}")
         try:
             decision = desk.answer(
                 question, answer, reviewer=who.name, reason=reason.strip(),
@@ -263,7 +275,6 @@ def make_app(settings: Settings) -> FastAPI:
             return RedirectResponse(f"{back}?pesan=terjawab", 303)
         except DefinitionError as error:
             return show(request, who, back, desk.show(question), fault=_fault(error))
-        note(request, who.name, "answer", f"{pair} {answer}")
         if decision:
             note(request, who.name, "decide", f"{pair} {decision}")
         return RedirectResponse(f"{back}?pesan={'diputus' if decision else 'tersimpan'}", 303)
@@ -276,7 +287,9 @@ def make_app(settings: Settings) -> FastAPI:
         return page(request, "quality", who, quality=desk.quality())
 
     @app.get("/audit")
-    def log(request: Request, who: Annotated[Visitor, Depends(allowed("auditor"))]) -> Response:
+    def audit_log(
+        request: Request, who: Annotated[Visitor, Depends(allowed("auditor"))]
+    ) -> Response:
         note(request, who.name, "view_audit")
         with store.connect() as connection:
             rows = list(audit.entries(connection))
@@ -307,4 +320,4 @@ def _in_indonesian(error: MuaraError) -> Refused:
             "Belum ada orang yang ditautkan.",
             "Pengelola: jalankan `muara night` atau `muara link`.",
         )
-    return Refused(500, "Terjadi kesalahan.", "Beri tahu pengelola; rincian ada di log.")
+    return OUR_FAULT

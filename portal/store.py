@@ -69,7 +69,7 @@ def open_store(settings: Settings) -> Engine:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "portal.sqlite"
     path.touch(mode=0o600)
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
     event.listen(engine, "connect", _on_connect)
     metadata.create_all(engine)
     with engine.begin() as connection:

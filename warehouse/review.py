@@ -127,13 +127,15 @@ STANDING_ANSWERS = """
         wants_second, settles, reviewer, answered_at
     FROM lake.core.person_answer"""
 STATES = f"""
-    SELECT one, other, list(reviewer) AS reviewers,
+    SELECT one, other, arg_min(kind, answered_at) AS kind,
+        arg_min(probability, answered_at) AS probability,
+        list(reviewer) AS reviewers,
         count(*) FILTER (answer = 'same') AS same,
         count(*) FILTER (answer = 'different') AS different,
         count(*) FILTER (answer = 'unsure') AS unsure,
         any_value(kind) = 'two_numbers' OR bool_or(wants_second) OR any_value(kind) = 'sample' AND (
-            same > 0 AND any_value(probability) < {EXCLUDED}
-            OR different > 0 AND any_value(probability) >= {SURE}) AS needs_two,
+            same > 0 AND min(probability) < {EXCLUDED}
+            OR different > 0 AND max(probability) >= {SURE}) AS needs_two,
         CASE WHEN bool_or(settles) THEN 'closed'
             WHEN same > 0 AND different > 0 OR unsure > 1 THEN 'differing'
             WHEN same + different > needs_two::INT THEN 'closed' ELSE 'second' END AS state,
@@ -188,7 +190,8 @@ def _open() -> str:
         SELECT question.*, coalesce(state, 'open') AS state, coalesce(reviewers, []) AS reviewers,
             coalesce(same, 0) AS same, coalesce(different, 0) AS different,
             coalesce(unsure, 0) AS unsure
-        FROM question LEFT JOIN ({STATES}) USING (one, other)
+        FROM question LEFT JOIN (
+            SELECT * EXCLUDE (kind, probability) FROM ({STATES})) USING (one, other)
         WHERE coalesce(state, 'open') <> 'closed' AND (least(one, other), greatest(one, other))
             NOT IN (
                 SELECT (role || ':' || source_record_id,

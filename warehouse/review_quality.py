@@ -1,8 +1,10 @@
 """How good the linking is and how well reviewers agree, measured from their answers.
 
 Precision and recall are of the pairs that were compared, estimated from the sample alone: the share
-of pairs that people call one person in each stratum, times the stratum's size. Pairs that no
-blocking rule proposes are not seen, so recall is that of the model, not of the blocking.
+of pairs that people call one person in each stratum, times the stratum's size. An answer counts in
+the stratum in which the pair was when it was asked, for a decision that follows moves the pair.
+Pairs that no blocking rule proposes are not seen, so recall is that of the model, not of the
+blocking.
 """
 
 from dataclasses import dataclass
@@ -65,8 +67,7 @@ def measure(connection: duckdb.DuckDBPyConnection) -> Quality:
             SELECT stratum.name, any_value(pairs), count(outcome),
                 count(*) FILTER (outcome = 'same')
             FROM stratum LEFT JOIN (
-                SELECT {STRATUM} AS name, outcome
-                FROM question JOIN ({STATES}) USING (one, other) WHERE kind = 'sample')
+                SELECT {STRATUM} AS name, outcome FROM ({STATES}) WHERE kind = 'sample')
                 USING (name)
             GROUP BY ALL ORDER BY ALL
             """

@@ -130,7 +130,7 @@ def test_one_answer_decides_and_the_next_linking_follows(town):
         "SELECT count(DISTINCT person_id) FROM lake.core.person_mention WHERE valid_to IS NULL "
         f"AND role || ':' || source_record_id IN ('{one}', '{other}')",
     ) == [(1,)]
-    assert [entry.action for entry in log(town)] == [
+    assert [entry.action for entry in log(town)][-5:] == [
         "sign_in", "view_pair", "answer", "decide", "view_pair"
     ]  # fmt: skip
 
@@ -296,6 +296,28 @@ def test_without_the_audit_log_nobody_is_shown(town):
         assert siti.page.status_code == 503
         assert "Catatan audit tidak dapat ditulis" in text
         assert "<td>" not in text
+
+
+def test_what_is_typed_for_a_name_is_not_kept_unless_it_is_one(linked):
+    with TestClient(make_app(linked.settings)) as client:
+        client.post("/masuk", data={"name": PASSWORD, "password": "siti"})
+        client.post("/masuk", data={"name": "siti", "password": "wrong"})
+    kept = b"".join(one.read_bytes() for one in (linked.home / "portal").iterdir())
+    assert PASSWORD.encode() not in kept
+    assert [one.account for one in log(linked, "sign_in_failed")][-2:] == ["?", "siti"]
+
+
+def test_an_error_of_ours_shows_and_logs_no_value(linked, monkeypatch):
+    def fail(*_):
+        raise ValueError("NIK 3274010101900001")
+
+    with desk(linked) as sign_in:
+        siti = sign_in("siti")
+        monkeypatch.setattr("portal.desk.review.waiting", fail)
+        assert "Terjadi kesalahan" in siti.open("/antrean")
+    told = (linked.home / "logs" / "muara.log").read_text()
+    assert "page failed" in told
+    assert "3274010101900001" not in told + siti.page.text
 
 
 def test_a_home_without_persons_says_so(first_night, tmp_path):

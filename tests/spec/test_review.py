@@ -226,6 +226,21 @@ def test_quality_is_estimated_from_the_sample_alone():
     assert (measured.agreement, measured.kappa) == (None, None)
 
 
+def test_a_wrong_link_that_people_part_still_counts_as_wrong():
+    lake = Lake([("child", n, "resident", 1000 + n, 0.999, True) for n in range(40)], sampled=40)
+    for who in ("siti", "budi"):
+        while question := lake.next(who, is_sample=True):
+            is_wrong = question.one == mention("child", 7)
+            lake.answer(question, "different" if is_wrong else "same", who)
+    assert [is_same for is_same, _ in lake.decisions()] == [False]
+    lake.connection.execute(
+        "UPDATE lake.ops.person_pair SET probability = 0 WHERE source_record_id = ?::UUID",
+        [record(7)],
+    )
+    review.gather(lake.connection)
+    assert review_quality.measure(lake.connection).precision.value == 39 / 40
+
+
 def test_wilson_gives_the_interval_of_the_paper():
     share = review_quality.wilson(8, 10)
     assert (round(share.low, 3), round(share.high, 3)) == (0.490, 0.943)
