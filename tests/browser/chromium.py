@@ -80,7 +80,7 @@ class Browser:
 @contextmanager
 def browser() -> Iterator[Browser]:
     """Chromium with a profile of its own, which ends with it."""
-    with tempfile.TemporaryDirectory(prefix="mu-chromium-") as profile:
+    with tempfile.TemporaryDirectory(prefix="mu-chromium-", ignore_cleanup_errors=True) as profile:
         command = ["chromium", *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
             try:

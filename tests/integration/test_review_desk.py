@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
+from common.log import configure
 from muara import cli
 from pipeline.link import link
 from pipeline.night import _canaries
@@ -59,12 +60,17 @@ class Reviewer:
         return self.page.text
 
 
+def client_of(app):
+    """Beyond the loopback a session needs TLS."""
+    return TestClient(app, base_url="http://127.0.0.1")
+
+
 @contextmanager
 def desk(town):
     """A function that signs somebody in, at one running portal."""
     app = make_app(town.settings)
-    with TestClient(app):
-        yield lambda name: Reviewer(TestClient(app), name)
+    with client_of(app):
+        yield lambda name: Reviewer(client_of(app), name)
 
 
 def rows(town, query):
@@ -195,7 +201,7 @@ def test_no_role_opens_what_is_not_its_own(linked, who, path):
 
 @pytest.mark.parametrize("path", ["/antrean", "/periksa", "/sampel", "/selisih", "/mutu", "/audit"])
 def test_nobody_sees_anything_without_signing_in(linked, path):
-    with TestClient(make_app(linked.settings)) as client:
+    with client_of(make_app(linked.settings)) as client:
         answer = client.get(path)
         assert answer.url.path == "/masuk"
         assert "Kata sandi" in answer.text
@@ -299,7 +305,7 @@ def test_without_the_audit_log_nobody_is_shown(town):
 
 
 def test_what_is_typed_for_a_name_is_not_kept_unless_it_is_one(linked):
-    with TestClient(make_app(linked.settings)) as client:
+    with client_of(make_app(linked.settings)) as client:
         client.post("/masuk", data={"name": PASSWORD, "password": "siti"})
         client.post("/masuk", data={"name": "siti", "password": "wrong"})
     kept = b"".join(one.read_bytes() for one in (linked.home / "portal").iterdir())
@@ -311,6 +317,7 @@ def test_an_error_of_ours_shows_and_logs_no_value(linked, monkeypatch):
     def fail(*_):
         raise ValueError("NIK 3274010101900001")
 
+    configure(linked.settings)
     with desk(linked) as sign_in:
         siti = sign_in("siti")
         monkeypatch.setattr("portal.desk.review.waiting", fail)
@@ -326,7 +333,7 @@ def test_a_home_without_persons_says_so(first_night, tmp_path):
     accounts.add(store, "siti", "reviewer", PASSWORD)
     store.dispose()
     with desk(town) as sign_in:
-        client = TestClient(make_app(town.settings))
+        client = client_of(make_app(town.settings))
         client.post("/masuk", data={"name": "siti", "password": PASSWORD})
         assert "Belum ada orang yang ditautkan" in client.get("/antrean").text
     assert sign_in
