@@ -76,8 +76,9 @@ bench-files: servers  ## files of every kind into Parquet beside other tools
 	$(BIN)/python -m benchmarks.files --json var/bench/files.json
 	$(BIN)/python -m benchmarks.workbooks --json var/bench/workbooks.json
 
-bench-identity: $(VENV)/dev.done  ## persons against the truth of a sample city of 20,000, and FEBRL 3 and 4
+bench-identity: $(VENV)/dev.done  ## persons against the truth of a sample city of 20,000, FEBRL 3 and 4, price of a night
 	$(BIN)/python -m benchmarks.identity
+	$(BIN)/python -m benchmarks.linking --residents $(RESIDENTS)
 	$(BIN)/python -m benchmarks.febrl
 
 bench-rules: setup  ## the registry's rules beside a hand-written aggregate and pandas
