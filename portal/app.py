@@ -135,6 +135,7 @@ def make_app(settings: Settings) -> FastAPI:
 
     @app.exception_handler(MuaraError)
     def failed(request: Request, error: MuaraError) -> Response:
+        log.error("page failed", path=request.url.path, error=error.code)
         return refused(request, _in_indonesian(error))
 
     def visitor(request: Request) -> Visitor:
@@ -149,7 +150,7 @@ def make_app(settings: Settings) -> FastAPI:
         who: Annotated[Visitor, Depends(visitor)],
     ) -> Visitor:
         """Who sent a form of this session."""
-        if not secrets.compare_digest(form_token, who.form_token):
+        if not secrets.compare_digest(form_token.encode(), who.form_token.encode()):
             note(request, who.name, "refused", request.url.path)
             raise Refused(403, "Formulir ini bukan dari sesi Anda.", "Muat ulang halaman.")
         return who
