@@ -107,6 +107,9 @@ def _erase_rows(
             )
         for name in linking.LEFT:
             _run(connection, touched, name, f"DELETE FROM lake.{name}", [])
+            # The catalog keeps the smallest and largest values that an emptied table ever had.
+            connection.execute(f"DROP TABLE lake.{name}")
+            connection.execute(tables()[name].ddl("lake"))
         for name, condition in _own_rows(source, stream):
             _run(connection, touched, name, f"DELETE FROM lake.{name} WHERE {condition}", [record])
         for table in tables().values():
