@@ -26,9 +26,9 @@ from common.settings import Settings
 from portal import accounts, audit
 from portal.accounts import Role, TooManyFailures, Visitor
 from portal.desk import Desk, Shown
+from portal.review import Answer, Answered, Question
 from portal.store import open_store
 from portal.words import words
-from warehouse.review import Answer, Answered, Question
 
 HERE = Path(__file__).parent
 COOKIE = "muara_session"
@@ -285,7 +285,7 @@ def make_app(settings: Settings) -> FastAPI:
         request: Request, who: Annotated[Visitor, Depends(allowed("supervisor", "auditor"))]
     ) -> Response:
         note(request, who.name, "view_quality")
-        return page(request, "quality", who, quality=desk.quality())
+        return page(request, "quality", who, quality=desk.measure())
 
     @app.get("/audit")
     def audit_log(

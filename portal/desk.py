@@ -19,9 +19,10 @@ import duckdb
 from common import clock
 from common.errors import DefinitionError, WarehouseFault
 from common.settings import Settings
+from portal import quality, review
 from portal.words import strength, words
 from transforms.identity import explanation
-from warehouse import linking, models, review, review_quality
+from warehouse import linking, models
 from warehouse.catalog import attach, open_duckdb, transaction, writing
 from warehouse.decisions import Mention
 
@@ -108,9 +109,9 @@ class Desk:
         with self._lake() as connection:
             return review.waiting(connection)
 
-    def quality(self) -> review_quality.Quality:
+    def measure(self) -> quality.Quality:
         with self._lake() as connection:
-            return review_quality.measure(connection)
+            return quality.measure(connection)
 
     def following(self, reviewer: str, **which: Any) -> review.Question | None:
         """As `review.following`."""

@@ -1,5 +1,5 @@
 """The browser sees the city of the integration tests."""
 
-from tests.integration.conftest import first_night, small_city
+from tests.integration.conftest import desk_town, first_night, linked_night, small_city
 
-__all__ = ["first_night", "small_city"]
+__all__ = ["desk_town", "first_night", "linked_night", "small_city"]

@@ -3,27 +3,11 @@
 import threading
 from contextlib import contextmanager
 
-import pytest
 import uvicorn
 
-from pipeline.link import link
-from portal import accounts
 from portal.app import make_app
-from portal.store import open_store
 from tests.browser.chromium import browser
-
-PASSWORD = "sungai mengalir ke muara"
-
-
-@pytest.fixture(scope="module")
-def town(first_night, tmp_path_factory):
-    town = first_night.copy(tmp_path_factory.mktemp("browser") / "var")
-    town.settings.impact_assessment = "PDP/1/2026"
-    link(town.settings)
-    store = open_store(town.settings)
-    accounts.add(store, "dewi", "supervisor", PASSWORD)
-    store.dispose()
-    return town
+from tests.integration.conftest import PASSWORD
 
 
 @contextmanager
@@ -38,12 +22,19 @@ def served(town, port):
         thread.join()
 
 
-def test_a_reviewer_works_by_keys_alone(town, free_port):
-    with served(town, free_port) as url, browser() as page:
+@contextmanager
+def entered(url):
+    """A page on which the supervisor has signed in by keys."""
+    with browser() as page:
         page.open(url)
         page.fill(name="dewi", password=PASSWORD)
         page.run("document.querySelector('[name=password]').focus()")
         page.press("Enter")
+        yield page
+
+
+def test_a_reviewer_works_by_keys_alone(desk_town, free_port):
+    with served(desk_town, free_port) as url, entered(url) as page:
         assert "Antrean pertanyaan" in page.text()
         page.press("m")
         assert "Apakah ini orang yang sama?" in page.text()
@@ -62,12 +53,8 @@ def test_a_reviewer_works_by_keys_alone(town, free_port):
         assert "Jawaban tersimpan." in page.text()
 
 
-def test_nothing_is_wider_than_the_screen_and_every_field_has_a_name(town, free_port):
-    with served(town, free_port) as url, browser() as page:
-        page.open(url)
-        page.fill(name="dewi", password=PASSWORD)
-        page.run("document.querySelector('[name=password]').focus()")
-        page.press("Enter")
+def test_nothing_is_wider_than_the_screen_and_every_field_has_a_name(desk_town, free_port):
+    with served(desk_town, free_port) as url, entered(url) as page:
         for path in ("/antrean", "/periksa", "/sampel", "/mutu"):
             page.open(url + path)
             assert page.run("document.documentElement.scrollWidth <= innerWidth"), path

@@ -15,8 +15,11 @@ from common import log
 from common.definition import load_sources
 from common.settings import Settings
 from pipeline import night
+from pipeline.link import link
 from pipeline.replay import replay_due
 from pipeline.sync import prepare, sync
+from portal import accounts
+from portal.store import open_store
 
 
 class Town:
@@ -52,7 +55,9 @@ class Town:
 
     def copy(self, home: Path) -> "Town":
         shutil.copytree(self.home, home, symlinks=True)
-        return Town(home)
+        other = Town(home)
+        other.settings.impact_assessment = self.settings.impact_assessment
+        return other
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +76,32 @@ def first_night(small_city, tmp_path_factory) -> Town:
         if is_new:
             assert small_city.copy(home).night() == []
     return Town(home)
+
+
+@pytest.fixture(scope="session")
+def linked_night(first_night, tmp_path_factory) -> Town:
+    """The same with its people linked. Do not change it: copy it."""
+    with once(tmp_path_factory, "linked") as (home, is_new):
+        town = first_night.copy(home) if is_new else Town(home)
+        town.settings.impact_assessment = "PDP/1/2026"
+        if is_new:
+            link(town.settings)
+    return town
+
+
+DESK = {"siti": "reviewer", "budi": "reviewer", "dewi": "supervisor", "wati": "auditor"}
+PASSWORD = "sungai mengalir ke muara"
+
+
+@pytest.fixture
+def desk_town(linked_night, tmp_path) -> Town:
+    """A linked city of its own, whose review desk has the accounts of DESK."""
+    town = linked_night.copy(tmp_path / "desk" / "var")
+    store = open_store(town.settings)
+    for name, role in DESK.items():
+        accounts.add(store, name, role, PASSWORD)
+    store.dispose()
+    return town
 
 
 @contextmanager

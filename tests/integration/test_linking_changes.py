@@ -18,21 +18,6 @@ PLACES = (
 )
 
 
-@pytest.fixture(scope="module")
-def linked(first_night, tmp_path_factory):
-    town = first_night.copy(tmp_path_factory.mktemp("linked") / "var")
-    town.settings.impact_assessment = "PDP/1/2026"
-    link(town.settings)
-    return town
-
-
-def copied(town, home):
-    other = town.copy(home)
-    other.settings.impact_assessment = town.settings.impact_assessment
-    other.settings.today = town.settings.today
-    return other
-
-
 def link_anew(town):
     with writing(town.settings) as connection:
         connection.execute("DELETE FROM lake.ops.linking")
@@ -155,14 +140,14 @@ def ids_of(town):
 
 
 @pytest.mark.parametrize("nights", [2, pytest.param(25, marks=pytest.mark.soak)])
-def test_what_changed_is_compared_as_everything_would_be(nights, linked, tmp_path):
+def test_what_changed_is_compared_as_everything_would_be(nights, linked_night, tmp_path):
     random = Random(nights)
-    town = copied(linked, tmp_path / "town")
+    town = linked_night.copy(tmp_path / "town")
     for night in range(nights):
         change(town, random, 4)
         decide_some(town, random)
         ids = ids_of(town)
-        all_anew = copied(town, tmp_path / f"anew {night}")
+        all_anew = town.copy(tmp_path / f"anew {night}")
         whole = link_anew(all_anew)
         done = link(town.settings)
         assert 0 < done.compared < whole.compared / 20

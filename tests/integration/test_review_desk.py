@@ -14,31 +14,10 @@ from pipeline.night import _canaries
 from portal import accounts, audit
 from portal.app import make_app
 from portal.store import open_store
+from tests.integration.conftest import PASSWORD
 from transforms.identity import explanation
 from warehouse import models
 from warehouse.catalog import attach, open_duckdb, reading, writer_lock
-
-PASSWORD = "sungai mengalir ke muara"
-ACCOUNTS = {"siti": "reviewer", "budi": "reviewer", "dewi": "supervisor", "wati": "auditor"}
-
-
-@pytest.fixture(scope="module")
-def linked(first_night, tmp_path_factory):
-    town = first_night.copy(tmp_path_factory.mktemp("desk") / "var")
-    town.settings.impact_assessment = "PDP/1/2026"
-    link(town.settings)
-    store = open_store(town.settings)
-    for name, role in ACCOUNTS.items():
-        accounts.add(store, name, role, PASSWORD)
-    store.dispose()
-    return town
-
-
-@pytest.fixture
-def town(linked, tmp_path):
-    town = linked.copy(tmp_path / "var")
-    town.settings.impact_assessment = "PDP/1/2026"
-    return town
 
 
 class Reviewer:
@@ -92,9 +71,9 @@ def shown(town):
     return log(town, "view_pair")[-1].what.split()
 
 
-def test_the_explanation_of_every_pair_adds_up_to_its_weight(linked):
-    connection = open_duckdb(linked.settings)
-    attach(connection, linked.settings, read_only=True)
+def test_the_explanation_of_every_pair_adds_up_to_its_weight(desk_town):
+    connection = open_duckdb(desk_town.settings)
+    attach(connection, desk_town.settings, read_only=True)
     connection.execute("USE memory.main")
     settings = models.load(connection, models.newest(connection))
     connection.execute(
@@ -116,74 +95,77 @@ def test_the_explanation_of_every_pair_adds_up_to_its_weight(linked):
         """
     ).fetchall()
     connection.close()
-    assert pairs == rows(linked, "SELECT count(*) FROM lake.ops.person_pair")[0][0] > 1000
+    assert pairs == rows(desk_town, "SELECT count(*) FROM lake.ops.person_pair")[0][0] > 1000
     assert furthest < 1e-6
 
 
-def test_one_answer_decides_and_the_next_linking_follows(town):
-    with desk(town) as sign_in:
+def test_one_answer_decides_and_the_next_linking_follows(desk_town):
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         text = siti.open("/periksa")
         assert "Menurut model" in text
-        one, other = shown(town)
+        one, other = shown(desk_town)
         assert "menjadi keputusan" in siti.send("same")
-        assert shown(town) != [one, other]
-    ((is_same, by),) = rows(town, "SELECT is_same, decided_by FROM lake.core.person_decision")
+        assert shown(desk_town) != [one, other]
+    ((is_same, by),) = rows(desk_town, "SELECT is_same, decided_by FROM lake.core.person_decision")
     assert (is_same, by) == (True, "siti")
-    link(town.settings)
+    link(desk_town.settings)
     assert rows(
-        town,
+        desk_town,
         "SELECT count(DISTINCT person_id) FROM lake.core.person_mention WHERE valid_to IS NULL "
         f"AND role || ':' || source_record_id IN ('{one}', '{other}')",
     ) == [(1,)]
-    assert [entry.action for entry in log(town)][-5:] == [
+    assert [entry.action for entry in log(desk_town)][-5:] == [
         "sign_in", "view_pair", "answer", "decide", "view_pair"
     ]  # fmt: skip
 
 
-def test_a_second_opinion_is_blind_and_a_supervisor_settles(town):
-    with desk(town) as sign_in:
+def test_a_second_opinion_is_blind_and_a_supervisor_settles(desk_town):
+    with desk(desk_town) as sign_in:
         siti, budi, dewi = map(sign_in, ("siti", "budi", "dewi"))
         siti.open("/periksa")
-        pair = shown(town)
+        pair = shown(desk_town)
         siti.send("same", wants_second="true")
         text = budi.open("/periksa")
-        assert shown(town) == pair
+        assert shown(desk_town) == pair
         assert "pendapat kedua" in text
         assert not re.search(r"Menurut model|Bobot|Jawaban petugas|<meter", text)
         budi.send("different")
-        assert rows(town, "SELECT count(*) FROM lake.core.person_decision") == [(0,)]
+        assert rows(desk_town, "SELECT count(*) FROM lake.core.person_decision") == [(0,)]
         text = dewi.open("/selisih")
-        assert shown(town) == pair
+        assert shown(desk_town) == pair
         assert "1 sama, 1 berbeda, 0 ragu" in text
         dewi.send("different")
-        assert rows(town, "SELECT is_same, decided_by FROM lake.core.person_decision") == [
+        assert rows(desk_town, "SELECT is_same, decided_by FROM lake.core.person_decision") == [
             (False, "dewi")
         ]
         assert "50,0 % dari 1 pasangan" not in dewi.open("/mutu")
         assert "0,0 % dari 1 pasangan" in dewi.page.text
     assert rows(
-        town, "SELECT reviewer, is_blind, settles FROM lake.core.person_answer ORDER BY answered_at"
+        desk_town,
+        "SELECT reviewer, is_blind, settles FROM lake.core.person_answer ORDER BY answered_at",
     ) == [("siti", False, False), ("budi", True, False), ("dewi", False, True)]
 
 
-def test_a_sample_is_answered_blind(town):
-    with desk(town) as sign_in:
+def test_a_sample_is_answered_blind(desk_town):
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         text = siti.open("/sampel")
         assert not re.search(r"Menurut model|<meter|Meragukan", text)
         siti.send("unsure")
-    assert rows(town, "SELECT kind, is_blind FROM lake.core.person_answer") == [("sample", True)]
+    assert rows(desk_town, "SELECT kind, is_blind FROM lake.core.person_answer") == [
+        ("sample", True)
+    ]
 
 
-def test_what_is_skipped_comes_again_later(town):
-    with desk(town) as sign_in:
+def test_what_is_skipped_comes_again_later(desk_town):
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         siti.open("/periksa")
-        first = shown(town)
+        first = shown(desk_town)
         siti.send("skip")
-        assert shown(town) != first
-        assert rows(town, "SELECT count(*) FROM lake.core.person_answer") == [(0,)]
+        assert shown(desk_town) != first
+        assert rows(desk_town, "SELECT count(*) FROM lake.core.person_answer") == [(0,)]
 
 
 @pytest.mark.parametrize(
@@ -191,24 +173,24 @@ def test_what_is_skipped_comes_again_later(town):
     [("siti", "/selisih"), ("siti", "/mutu"), ("siti", "/audit"), ("dewi", "/audit"),
      ("wati", "/periksa"), ("wati", "/antrean"), ("wati", "/selisih")],
 )  # fmt: skip
-def test_no_role_opens_what_is_not_its_own(linked, who, path):
-    with desk(linked) as sign_in:
+def test_no_role_opens_what_is_not_its_own(desk_town, who, path):
+    with desk(desk_town) as sign_in:
         visitor = sign_in(who)
         assert "Peran Anda" in visitor.open(path)
         assert visitor.page.status_code == 403
-    assert (log(linked)[-1].action, log(linked)[-1].what) == ("refused", path)
+    assert (log(desk_town)[-1].action, log(desk_town)[-1].what) == ("refused", path)
 
 
 @pytest.mark.parametrize("path", ["/antrean", "/periksa", "/sampel", "/selisih", "/mutu", "/audit"])
-def test_nobody_sees_anything_without_signing_in(linked, path):
-    with client_of(make_app(linked.settings)) as client:
+def test_nobody_sees_anything_without_signing_in(desk_town, path):
+    with client_of(make_app(desk_town.settings)) as client:
         answer = client.get(path)
         assert answer.url.path == "/masuk"
         assert "Kata sandi" in answer.text
 
 
-def test_a_form_of_elsewhere_changes_nothing(town):
-    with desk(town) as sign_in:
+def test_a_form_of_elsewhere_changes_nothing(desk_town):
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         siti.open("/periksa")
         assert "bukan dari sesi" in siti.send("same", form_token="guessed")
@@ -222,55 +204,57 @@ def test_a_form_of_elsewhere_changes_nothing(town):
             "form_token": own, "token": token, "path": "/periksa", "answer": "same"})  # fmt: skip
         assert "sudah tidak berlaku" in answer.text
         assert siti.client.post("/jawab", data={"answer": "same"}).status_code == 400
-    assert rows(town, "SELECT count(*) FROM lake.core.person_answer") == [(0,)]
+    assert rows(desk_town, "SELECT count(*) FROM lake.core.person_answer") == [(0,)]
 
 
-def test_an_answer_twice_counts_once(town):
-    with desk(town) as sign_in:
+def test_an_answer_twice_counts_once(desk_town):
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         siti.open("/periksa")
         first = siti.page
         siti.send("different")
         siti.page = first
         assert "sudah tidak berlaku" in siti.send("same")
-    assert rows(town, "SELECT answer FROM lake.core.person_answer") == [("different",)]
+    assert rows(desk_town, "SELECT answer FROM lake.core.person_answer") == [("different",)]
 
 
-def test_a_pair_lies_before_one_reviewer_at_a_time(town, monkeypatch):
-    with desk(town) as sign_in:
+def test_a_pair_lies_before_one_reviewer_at_a_time(desk_town, monkeypatch):
+    with desk(desk_town) as sign_in:
         siti, budi = sign_in("siti"), sign_in("budi")
         siti.open("/periksa")
-        pair = shown(town)
+        pair = shown(desk_town)
         budi.open("/periksa")
-        assert shown(town) != pair
+        assert shown(desk_town) != pair
         monkeypatch.setattr("portal.app.KEPT_SECONDS", 0)
         budi.open("/periksa")
-        assert shown(town) == pair
+        assert shown(desk_town) == pair
         siti.send("different")
         assert "sudah dijawab orang lain" in budi.send("same")
-    assert rows(town, "SELECT answer FROM lake.core.person_answer") == [("different",)]
+    assert rows(desk_town, "SELECT answer FROM lake.core.person_answer") == [("different",)]
 
 
-def test_a_reason_that_names_somebody_is_refused_and_the_pair_stays(town):
-    with desk(town) as sign_in:
+def test_a_reason_that_names_somebody_is_refused_and_the_pair_stays(desk_town):
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         siti.open("/periksa")
-        pair = shown(town)
+        pair = shown(desk_town)
         assert "tidak boleh memuat nama atau nomor" in siti.send(
             "same", reason="NIK 3274010101900001"
         )
-        assert shown(town) == pair
+        assert shown(desk_town) == pair
         siti.send("same", reason="akta 470/12/2026")
-    assert rows(town, "SELECT reason FROM lake.core.person_decision") == [("akta 470/12/2026",)]
+    assert rows(desk_town, "SELECT reason FROM lake.core.person_decision") == [
+        ("akta 470/12/2026",)
+    ]
 
 
-def test_a_reason_with_a_word_of_the_names_is_refused(town):
-    with desk(town) as sign_in:
+def test_a_reason_with_a_word_of_the_names_is_refused(desk_town):
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         siti.open("/periksa")
-        one = shown(town)[0]
+        one = shown(desk_town)[0]
         ((name,),) = rows(
-            town,
+            desk_town,
             "SELECT coalesce(person_name, mother_name) FROM lake.core.mention_identity "
             f"WHERE role || ':' || source_record_id = '{one}'",
         )
@@ -278,23 +262,23 @@ def test_a_reason_with_a_word_of_the_names_is_refused(town):
         assert "tidak boleh memuat nama atau nomor" in text
 
 
-def test_a_load_that_writes_is_told_and_nothing_is_half_done(town, monkeypatch):
+def test_a_load_that_writes_is_told_and_nothing_is_half_done(desk_town, monkeypatch):
     monkeypatch.setattr("portal.desk.WRITE_WITHIN_SECONDS", 0.1)
-    with desk(town) as sign_in:
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         siti.open("/periksa")
-        with writer_lock(town.settings):
+        with writer_lock(desk_town.settings):
             assert "belum disimpan" in siti.send("same")
             assert siti.page.status_code == 503
         siti.open("/periksa")
         siti.send("same")
-    assert rows(town, "SELECT answer FROM lake.core.person_answer") == [("same",)]
+    assert rows(desk_town, "SELECT answer FROM lake.core.person_answer") == [("same",)]
 
 
-def test_without_the_audit_log_nobody_is_shown(town):
-    with desk(town) as sign_in:
+def test_without_the_audit_log_nobody_is_shown(desk_town):
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
-        store = open_store(town.settings)
+        store = open_store(desk_town.settings)
         with store.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE audit RENAME TO elsewhere")
         store.dispose()
@@ -304,45 +288,45 @@ def test_without_the_audit_log_nobody_is_shown(town):
         assert "<td>" not in text
 
 
-def test_what_is_typed_for_a_name_is_not_kept_unless_it_is_one(linked):
-    with client_of(make_app(linked.settings)) as client:
+def test_what_is_typed_for_a_name_is_not_kept_unless_it_is_one(desk_town):
+    with client_of(make_app(desk_town.settings)) as client:
         client.post("/masuk", data={"name": PASSWORD, "password": "siti"})
         client.post("/masuk", data={"name": "siti", "password": "wrong"})
-    kept = b"".join(one.read_bytes() for one in (linked.home / "portal").iterdir())
+    kept = b"".join(one.read_bytes() for one in (desk_town.home / "portal").iterdir())
     assert PASSWORD.encode() not in kept
-    assert [one.account for one in log(linked, "sign_in_failed")][-2:] == ["?", "siti"]
+    assert [one.account for one in log(desk_town, "sign_in_failed")][-2:] == ["?", "siti"]
 
 
-def test_an_error_of_ours_shows_and_logs_no_value(linked, monkeypatch):
+def test_an_error_of_ours_shows_and_logs_no_value(desk_town, monkeypatch):
     def fail(*_):
         raise ValueError("NIK 3274010101900001")
 
-    configure(linked.settings)
-    with desk(linked) as sign_in:
+    configure(desk_town.settings)
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         monkeypatch.setattr("portal.desk.review.waiting", fail)
         assert "Terjadi kesalahan" in siti.open("/antrean")
-    told = (linked.home / "logs" / "muara.log").read_text()
+    told = (desk_town.home / "logs" / "muara.log").read_text()
     assert "page failed" in told
     assert "3274010101900001" not in told + siti.page.text
 
 
 def test_a_home_without_persons_says_so(first_night, tmp_path):
-    town = first_night.copy(tmp_path / "var")
-    store = open_store(town.settings)
+    desk_town = first_night.copy(tmp_path / "var")
+    store = open_store(desk_town.settings)
     accounts.add(store, "siti", "reviewer", PASSWORD)
     store.dispose()
-    with desk(town) as sign_in:
-        client = client_of(make_app(town.settings))
+    with desk(desk_town) as sign_in:
+        client = client_of(make_app(desk_town.settings))
         client.post("/masuk", data={"name": "siti", "password": PASSWORD})
         assert "Belum ada orang yang ditautkan" in client.get("/antrean").text
     assert sign_in
 
 
-def test_nobody_is_named_in_log_audit_answers_titles_or_addresses(town, capfd):
-    with reading(town.settings) as connection:
+def test_nobody_is_named_in_log_audit_answers_titles_or_addresses(desk_town, capfd):
+    with reading(desk_town.settings) as connection:
         niks, names = _canaries(connection)
-    with desk(town) as sign_in:
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         texts = []
         for path in ("/periksa", "/sampel") * 5:
@@ -352,16 +336,16 @@ def test_nobody_is_named_in_log_audit_answers_titles_or_addresses(town, capfd):
         assert any(nik in seen for nik in niks), "the test must be able to find what it looks for"
         heads = "".join(re.findall(r"<title>.*?</title>", seen))
         places = "".join(re.findall(r'(?:href|action|src)="([^"]*)"', seen))
-    kept = (town.home / "portal" / "portal.sqlite").read_bytes().decode("latin-1")
-    answers = str(rows(town, "FROM lake.core.person_answer"))
+    kept = (desk_town.home / "portal" / "portal.sqlite").read_bytes().decode("latin-1")
+    answers = str(rows(desk_town, "FROM lake.core.person_answer"))
     printed = "".join(capfd.readouterr())
     for where in (kept, answers, heads, places, printed):
         assert not set(re.findall(r"(?<!\d)\d{16}(?!\d)", where)) & niks
         assert [name for name in names if name in where] == []
 
 
-def test_pages_are_kept_by_nobody_and_run_nothing_of_elsewhere(linked):
-    with desk(linked) as sign_in:
+def test_pages_are_kept_by_nobody_and_run_nothing_of_elsewhere(desk_town):
+    with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         text = siti.open("/periksa")
         headers = siti.page.headers
@@ -370,14 +354,14 @@ def test_pages_are_kept_by_nobody_and_run_nothing_of_elsewhere(linked):
         assert not re.search(r"https?://|style=|onclick|<script>", text)
 
 
-def test_the_commands_tell_what_waits_and_what_happened(town, monkeypatch):
-    monkeypatch.setenv("MUARA_HOME", str(town.home))
+def test_the_commands_tell_what_waits_and_what_happened(desk_town, monkeypatch):
+    monkeypatch.setenv("MUARA_HOME", str(desk_town.home))
     run = CliRunner().invoke
     assert "uncertain" in run(cli.app, ["review"]).output
     assert run(cli.app, ["account", "add", "joko", "--role", "auditor"],
                input=f"{PASSWORD}\n").exit_code == 0  # fmt: skip
     assert "joko" in run(cli.app, ["account", "list"]).output
-    with desk(town) as sign_in:
+    with desk(desk_town) as sign_in:
         sign_in("siti")
     assert "sign_in" in run(cli.app, ["audit"]).output
     assert "every seal fits" in run(cli.app, ["audit", "--verify"]).output

@@ -7,7 +7,7 @@ import duckdb
 import pytest
 
 from common.errors import DefinitionError
-from warehouse import review, review_quality
+from portal import quality, review
 from warehouse.catalog import KEYED_HASH
 from warehouse.tables import tables
 
@@ -140,6 +140,8 @@ FLOWS = [
     ("uncertain", [("siti", "same", True), ("budi", "unsure")], "second", None),
     ("uncertain", [("siti", "same", True), ("budi", "different"), ("dewi", "different")], None,
      False),
+    ("uncertain", [("siti", "same", True), ("budi", "different"), ("dewi", "unsure")], None,
+     None),
     ("cut", [("siti", "same")], None, True),
     ("cut", [("siti", "different")], None, False),
     ("two_numbers", [("siti", "same")], "second", None),
@@ -212,12 +214,12 @@ def test_quality_is_estimated_from_the_sample_alone():
     pairs += [("child", n, "resident", 1000 + n, 0.3, False) for n in range(40, 80)]
     pairs += [("child", n, "resident", 1000 + n, 0.002, False) for n in range(80, 120)]
     lake = Lake(pairs, sampled=40)
-    assert review_quality.measure(lake.connection).precision is None
+    assert quality.measure(lake.connection).precision is None
     while question := lake.next(is_sample=True):
         number = int(question.one[-2:], 16)
         is_true = (number < 39, number < 60, False)[(number >= 40) + (number >= 80)]
         lake.answer(question, "same" if is_true else "different")
-    measured = review_quality.measure(lake.connection)
+    measured = quality.measure(lake.connection)
     assert measured.strata == {
         "accepted": (40, 40, 39), "doubtful": (40, 40, 20), "rejected": (40, 40, 0)
     }  # fmt: skip
@@ -238,17 +240,17 @@ def test_a_wrong_link_that_people_part_still_counts_as_wrong():
         [record(7)],
     )
     review.gather(lake.connection)
-    assert review_quality.measure(lake.connection).precision.value == 39 / 40
+    assert quality.measure(lake.connection).precision.value == 39 / 40
 
 
 def test_wilson_gives_the_interval_of_the_paper():
-    share = review_quality.wilson(8, 10)
+    share = quality.wilson(8, 10)
     assert (round(share.low, 3), round(share.high, 3)) == (0.490, 0.943)
-    assert review_quality.wilson(10, 10).high == 1
+    assert quality.wilson(10, 10).high == 1
 
 
 def test_kappa_is_cohens():
     both = [("same", "same", 20), ("same", "different", 5), ("different", "same", 10),
             ("different", "different", 15)]  # fmt: skip
-    agreed, kappa = review_quality._agreement(both)
+    agreed, kappa = quality._agreement(both)
     assert (round(agreed, 2), round(kappa, 2)) == (0.7, 0.4)

@@ -12,7 +12,7 @@ from math import sqrt
 
 import duckdb
 
-from warehouse.review import STATES, STRATUM
+from portal.review import STATES, STRATUM
 
 FEWEST = 30
 """Answers of a stratum from which on a share is told."""

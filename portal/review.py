@@ -8,7 +8,8 @@ A question is a pair of `ops.person_pair` on which no decision stands, and of ki
 
 Who answers alone decides. Two are needed, the second blind, when the first asks for it or is
 unsure, when two residents would become one, and when a sampled answer contradicts what the model
-is sure of. Two who differ, or are both unsure, wait for a supervisor.
+is sure of. Two who differ, or are both unsure, wait for a supervisor,
+who leaves it as it is when unsure, too.
 """
 
 from collections.abc import Sequence
@@ -20,18 +21,20 @@ from uuid import UUID, uuid4
 import duckdb
 
 from common.errors import DefinitionError
+from transforms.identity.mentions import REGISTRY
+from transforms.identity.partition import CERTAIN
 from warehouse import decisions
 from warehouse.decisions import Mention
 
 Answer = Literal["same", "different", "unsure"]
-SURE, EXCLUDED = 0.99, 0.01
-"""From and below which probability a pair is no question."""
+EXCLUDED = 0.01
+"""Below this probability a pair is no question, as it is none from CERTAIN on."""
 SAMPLED, ONE_IN = 100, 10
 """Most pairs drawn from each stratum (accepted, doubtful, rejected), and one of how many: a small
 city keeps its questions."""
 TELLING = ("nik", "birth_date", "household_number", "partner_nik", "mother_nik", "mother_sound",
            "father_nik", "father_sound", "phone", "birth_time")  # fmt: skip
-STRATUM = f"""CASE WHEN probability >= {SURE} THEN 'accepted'
+STRATUM = f"""CASE WHEN probability >= {CERTAIN} THEN 'accepted'
     WHEN probability < {EXCLUDED} THEN 'rejected' ELSE 'doubtful' END"""
 QUESTION = "one, other, kind, weight, probability, worth, rivals, state, same, different, unsure"
 
@@ -87,9 +90,9 @@ def gather(connection: duckdb.DuckDBPyConnection) -> None:
         CREATE OR REPLACE TEMP TABLE candidate AS
         SELECT role || ':' || source_record_id AS one,
             other_role || ':' || other_source_record_id AS other, weight, probability,
-            role = 'resident' AND other_role = 'resident' AS of_residents, {STRATUM} AS stratum,
-            if(other_role = 'resident' AND role <> 'resident', count(*) FILTER (
-                other_role = 'resident' AND probability >= {EXCLUDED}) OVER (PARTITION BY one)
+            role = '{REGISTRY}' AND other_role = '{REGISTRY}' AS of_residents, {STRATUM} AS stratum,
+            if(other_role = '{REGISTRY}' AND role <> '{REGISTRY}', count(*) FILTER (
+                other_role = '{REGISTRY}' AND probability >= {EXCLUDED}) OVER (PARTITION BY one)
                 - (probability >= {EXCLUDED})::INT, 0) AS rivals
         FROM lake.ops.person_pair;
         CREATE OR REPLACE TEMP TABLE drawn AS
@@ -105,7 +108,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> None:
             SELECT candidate.*, a.mentions * b.mentions AS joined, place IS NOT NULL AS is_drawn,
                 CASE WHEN probability < {EXCLUDED} OR a.person_id = b.person_id THEN NULL
                     WHEN of_residents THEN 'two_numbers'
-                    WHEN probability >= {SURE} THEN 'cut' ELSE 'uncertain' END AS kind
+                    WHEN probability >= {CERTAIN} THEN 'cut' ELSE 'uncertain' END AS kind
             FROM candidate JOIN holder a ON a.mention = one JOIN holder b ON b.mention = other
             LEFT JOIN drawn USING (one, other))
         SELECT one, other, if(is_drawn, 'sample', kind) AS kind, weight, probability,
@@ -121,7 +124,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-STANDING_ANSWERS = """
+ANSWERS = """
     SELECT role || ':' || source_record_id AS one,
         other_role || ':' || other_source_record_id AS other, kind, probability, answer,
         wants_second, settles, reviewer, answered_at
@@ -135,13 +138,13 @@ STATES = f"""
         count(*) FILTER (answer = 'unsure') AS unsure,
         any_value(kind) = 'two_numbers' OR bool_or(wants_second) OR any_value(kind) = 'sample' AND (
             same > 0 AND min(probability) < {EXCLUDED}
-            OR different > 0 AND max(probability) >= {SURE}) AS needs_two,
+            OR different > 0 AND max(probability) >= {CERTAIN}) AS needs_two,
         CASE WHEN bool_or(settles) THEN 'closed'
             WHEN same > 0 AND different > 0 OR unsure > 1 THEN 'differing'
             WHEN same + different > needs_two::INT THEN 'closed' ELSE 'second' END AS state,
         coalesce(arg_max(answer, answered_at) FILTER (settles),
             if(same > different, 'same', if(different > same, 'different', NULL))) AS outcome
-    FROM ({STANDING_ANSWERS}) GROUP BY one, other"""
+    FROM ({ANSWERS}) GROUP BY one, other"""
 
 
 def waiting(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], int]:
@@ -172,15 +175,6 @@ def following(
         ORDER BY tells DESC, worth DESC, one, other LIMIT 1
         """,
         [reviewer, [one + other for one, other in skipped]],
-    ).fetchall()
-    return Question(*rows[0]) if rows else None
-
-
-def find(connection: duckdb.DuckDBPyConnection, one: str, other: str) -> Question | None:
-    """The question about this pair, while it waits for an answer. After `gather`."""
-    rows = connection.execute(
-        f"SELECT {QUESTION} FROM ({_open()}) WHERE one = ? AND other = ?",
-        [one, other],
     ).fetchall()
     return Question(*rows[0]) if rows else None
 
@@ -235,9 +229,9 @@ def answer(
         """,
         [question.one, question.other],
     ).fetchall()
-    is_sure = not EXCLUDED <= question.probability < SURE
+    is_sure = not EXCLUDED <= question.probability < CERTAIN
     is_known = question.kind == "sample" and is_sure and (outcome == "same") == is_one
-    if state != "closed" or outcome is None or is_known:
+    if state != "closed" or outcome not in ("same", "different") or is_known:
         return None
     return decisions.record(
         connection, one, other, is_same=outcome == "same", by=reviewer,
