@@ -19,7 +19,7 @@ Name = Annotated[str, typer.Argument(help="the account's name, as people sign in
 
 def portal(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port to listen on")] = 8090,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8090,
 ) -> None:
     """Serve the review desk until it is stopped. Other machines reach it through a proxy with TLS.
 
@@ -78,7 +78,8 @@ def audit(
         for row in rows:
             table.add_row(str(row["id"]), f"{row['at']:%Y-%m-%d %H:%M:%S}", row["account"],
                           row["address"], row["action"], row["what"])  # fmt: skip
-        console.print(f"{len(rows)} rows, every seal fits; the last is {last}" if verify else table)
+        fits = f"{len(rows)} rows, every seal fits; the last is {last}"
+        console.print((fits if verify else table) if rows else "no rows yet.")
 
     last = rows[-1]["seal"] if rows else ""
     answer(as_json, {"rows": len(rows), "last_seal": last} if verify else rows, show)
