@@ -32,9 +32,12 @@ class Settings(BaseSettings):
     )
     timezone: str = "Asia/Jakarta"
     today: date | None = Field(None, description="overrides the clock, for tests and re-runs")
-    memory_limit: str = Field("800MB", description="DuckDB's memory for one stream")
+    memory_limit: str = Field("800MB", description="DuckDB's memory for one query")
+    batch_memory_limit: str = Field(
+        "200MB", description="DuckDB's memory for one batch; what needs more goes through the disk"
+    )
     threads: int = 2
-    batch_rows: int = Field(50_000, description="rows a reader holds at a time")
+    batch_rows: int = Field(10_000, description="rows a reader holds at a time")
     lock_timeout_seconds: float = 600
     connect_timeout_seconds: int = 10
     statement_timeout_seconds: int = 600

@@ -131,6 +131,12 @@ def own_errors(where: str) -> Iterator[None]:
     """DuckDB and the disk speak our language, without their texts: those may quote a row."""
     try:
         yield
+    except duckdb.OutOfMemoryException:
+        raise WarehouseFault(
+            "the batch needs more memory than it may take",
+            where=where,
+            next_step="set a larger `batch_memory_limit`; nothing of this batch was loaded.",
+        ) from None
     except duckdb.Error as error:
         raise WarehouseFault(
             f"DuckDB refused ({type(error).__name__})",

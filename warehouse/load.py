@@ -417,13 +417,13 @@ def _write_core(area: Staging, account: Account, typed: Typed, conform: Conform)
 
 
 HOMES = """
+    CREATE OR REPLACE TEMP TABLE newest AS
+    SELECT _record_id, max(_batch_id) AS _batch_id FROM {landing}
+    SEMI JOIN staged USING (_record_id) GROUP BY _record_id;
     CREATE OR REPLACE TEMP TABLE home AS
     WITH landed AS (
         SELECT _record_id, _batch_id, _op, _row_hash, _flags FROM {landing}
-        SEMI JOIN (
-            SELECT _record_id, max(_batch_id) AS _batch_id FROM {landing}
-            SEMI JOIN staged USING (_record_id) GROUP BY _record_id
-        ) AS newest USING (_record_id, _batch_id)),
+        SEMI JOIN newest USING (_record_id, _batch_id)),
     entry AS (
         SELECT DISTINCT source_record_id AS _record_id, row_hash AS _row_hash, rules
         FROM lake.quarantine.row
@@ -574,10 +574,10 @@ def _write_sums(connection: duckdb.DuckDBPyConnection, account: Account, reach: 
         connection.execute(f"DELETE FROM lake.ops.checksum WHERE {here}")
     elif reach.buckets:
         connection.execute(f"DELETE FROM lake.ops.checksum WHERE {here} AND bucket IN (FROM asked)")
-    connection.register("sums", reach.sums)
+    # Sorted here: DuckDB would hold the shape's long text once per bucket while it sorts.
+    connection.register("sums", reach.sums.sort_by("bucket"))
     connection.execute(
-        "INSERT INTO lake.ops.checksum SELECT ?, ?, ?, ?, bucket, rows, sum FROM sums "
-        "ORDER BY bucket",
+        "INSERT INTO lake.ops.checksum SELECT ?, ?, ?, ?, bucket, rows, sum FROM sums",
         [account.source, account.stream, reach.shape, reach.bits],
     )
     connection.unregister("sums")

@@ -2,9 +2,10 @@
 
 Rows as read go to one Parquet file, seen through the view `raw`; `typed`, values by declaration as
 far as rules need them, is a view of it: rules are asked in few passes. What follows from them is
-narrow and stays in memory (or spills): `past` (of a replay: whence each row came), `staged`
-(surrogates, and which rows are duplicates), `broken` (row × rule), `verdict` (row → its home). The
-lake is attached for reading; only `warehouse.load` writes to it.
+narrow and lies in a database file of its own, as far as `batch_memory_limit` is too small for it:
+`past` (of a replay: whence each row came), `staged` (surrogates, and which rows are duplicates),
+`broken` (row × rule), `verdict` (row → its home). The lake is attached for reading; only
+`warehouse.load` writes to it.
 """
 
 import fcntl
@@ -65,8 +66,9 @@ def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Stag
     folder = Path(tempfile.mkdtemp(prefix=f"{source.name}.{stream.name}.", dir=root))
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        connection = open_duckdb(settings, spill=folder / "spill")
+        connection = open_duckdb(settings, folder / "staging.duckdb", spill=folder / "spill")
         try:
+            connection.execute(f"SET memory_limit = '{settings.batch_memory_limit}'")
             attach(connection, settings)
             yield Staging(connection, source, stream, folder)
         finally:
@@ -108,7 +110,9 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
             raise
 
     ours = ", ".join(f'"{name}" AS "{column.name}"' for name, column in area.stream.columns.items())
-    area.connection.register("pieces", pa.RecordBatchReader.from_batches(schema, batches()))
+    # As a bare stream: a reader would be read ahead by pyarrow, up to a GiB of rows.
+    stream = pa.RecordBatchReader.from_batches(schema, batches()).__arrow_c_stream__()
+    area.connection.register("pieces", stream)
     try:
         area.connection.execute(
             f"""
