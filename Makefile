@@ -35,7 +35,7 @@ night: setup  ## a whole night through Airflow, on the sample city; again: the n
 tomorrow: setup  ## advance the sample city by one day
 	@$(BIN)/muara city tomorrow
 
-up: setup  ## start Airflow (scheduler and UI) on this machine
+up: setup  ## start Airflow (scheduler and UI) and the portal on this machine
 	@$(BIN)/muara serve
 
 down:  ## stop what `make up` started

@@ -55,6 +55,10 @@ class Settings(BaseSettings):
         "", description="reference of the impact assessment without which no people are linked"
     )
     linkage_memory_limit: str = Field("3GB", description="DuckDB's memory for linking people")
+    portal_port: int = Field(8090, ge=1, le=65535, description="where `muara portal` listens")
+    portal_url: str = Field(
+        "", description="where people reach the portal; empty: its port on this machine"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -73,6 +77,10 @@ class Settings(BaseSettings):
     @property
     def channels(self) -> list[str]:
         return [name.strip() for name in self.alarm_channels.split(",") if name.strip()]
+
+    @property
+    def portal_address(self) -> str:
+        return self.portal_url or f"http://127.0.0.1:{self.portal_port}"
 
     @property
     def zone(self) -> ZoneInfo:

@@ -1,8 +1,9 @@
-"""Airflow on one machine without Docker: metadata in SQLite, LocalExecutor, nothing but loopback.
+"""Airflow on one machine without Docker: metadata in SQLite, LocalExecutor, nothing but loopback;
+beside it the portal.
 
     python -m dags.local night     every DAG once, in one process, in asset order
     python -m dags.local prepare   metadata, pools, warehouse tables; before Airflow starts anywhere
-    python -m dags.local up        scheduler and UI in the foreground, until Ctrl-C or `down`
+    python -m dags.local up        services and portal in the foreground, until Ctrl-C or `down`
     python -m dags.local down      stop what `up` started
 
 Airflow reads its settings when it is imported, so nothing here imports it before `main` has put
@@ -36,10 +37,11 @@ PORT = "8080"
 QUIET = "great_expectations=WARNING httpx=WARNING py.warnings=ERROR"
 # In the order of their start.
 SERVICES = {
-    "api-server": ["api-server"],
-    "scheduler": ["scheduler", "--skip-serve-logs"],
-    "dag-processor": ["dag-processor"],
-    "triggerer": ["triggerer", "--skip-serve-logs"],
+    "api-server": ["airflow", "api-server"],
+    "scheduler": ["airflow", "scheduler", "--skip-serve-logs"],
+    "dag-processor": ["airflow", "dag-processor"],
+    "triggerer": ["airflow", "triggerer", "--skip-serve-logs"],
+    "portal": ["muara", "portal"],
 }
 SECONDS_TO_STOP = 30
 
@@ -189,7 +191,7 @@ def prepare(settings: Settings) -> int:
 
 
 def up(settings: Settings) -> int:
-    """Start Airflow's services and wait for Ctrl-C, `down` or the end of one of them."""
+    """Start every service and wait for Ctrl-C, `down` or the end of one of them."""
     home = airflow_home(settings)
     logs, pidfile = home / "logs", home / "up.pid"
     if _alive(pidfile):
@@ -205,7 +207,7 @@ def up(settings: Settings) -> int:
             print(f"preparing failed; why is in {logs}/prepare.log", file=sys.stderr)
             return 1
         for name, command in SERVICES.items():
-            services[name] = _start(name, [sys.executable, "-m", "airflow", *command], logs)
+            services[name] = _start(name, [sys.executable, "-m", *command], logs)
             _note(pidfile, [os.getpid(), *(service.pid for service in services.values())])
             if name == "api-server":  # a task that cannot reach it fails
                 _wait_until_healthy(services, ["metadatabase"])
@@ -214,6 +216,7 @@ def up(settings: Settings) -> int:
             print(
                 f"Airflow   http://127.0.0.1:{os.environ['AIRFLOW__API__PORT']}\n"
                 f"sign in   admin, with the password in {password_file}\n"
+                f"portal    {settings.portal_address}\n"
                 f"logs      {logs}\n"
                 "stop      Ctrl-C, or `make down`",
                 flush=True,

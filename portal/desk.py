@@ -67,8 +67,12 @@ class Shown:
     prior: float
 
 
+class NobodyLinked(WarehouseFault):
+    """There are no pairs to ask about."""
+
+
 class Desk:
-    """Raises WarehouseFault where there is no lake or nobody was linked yet."""
+    """Raises WarehouseFault where there is no lake, NobodyLinked where nobody was linked yet."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -95,7 +99,7 @@ class Desk:
                 self._connection = connection
             newest = linking.newest(self._connection)
             if newest is None:
-                raise WarehouseFault("nobody was linked yet", next_step="run `muara link`.")
+                raise NobodyLinked("nobody was linked yet", next_step="run `muara link`.")
             run, version, _ = newest
             if run != self._run:
                 review.gather(self._connection)
@@ -163,6 +167,26 @@ class Desk:
                 connection, question, given, reviewer=reviewer, reason=reason,
                 wants_second=wants_second, settles=settles, night=clock.today(self._settings),
             )  # fmt: skip
+
+
+def open_counts(settings: Settings) -> dict[str, Any]:
+    """How many questions wait, by `kinds` and in all (`pairs`), and the address of the `desk`;
+    empty where none waits or nobody was linked yet."""
+    desk = Desk(settings)
+    try:
+        waiting = desk.waiting()
+    except NobodyLinked:
+        return {}
+    finally:
+        desk.close()
+    kinds: dict[str, int] = {}
+    for (kind, _), count in waiting.items():
+        kinds[kind] = kinds.get(kind, 0) + count
+    return (
+        {"pairs": sum(kinds.values()), "kinds": kinds, "desk": settings.portal_address}
+        if kinds
+        else {}
+    )
 
 
 def _sides(

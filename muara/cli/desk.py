@@ -19,7 +19,10 @@ Name = Annotated[str, typer.Argument(help="the account's name, as people sign in
 
 def portal(
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen on")] = 8090,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="port to listen on; else that of the settings"),
+    ] = None,
 ) -> None:
     """Serve the review desk until it is stopped. Other machines reach it through a proxy with TLS.
 
@@ -29,8 +32,10 @@ def portal(
 
     from portal.app import make_app
 
+    settings = read_settings()
+    port = port or settings.portal_port
     console.print(f"http://{host}:{port} (Ctrl-C ends it)")
-    uvicorn.run(make_app(read_settings()), host=host, port=port, log_level="warning")
+    uvicorn.run(make_app(settings), host=host, port=port, log_level="warning")
 
 
 def review(as_json: Json = False) -> None:

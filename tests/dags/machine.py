@@ -33,7 +33,7 @@ class Machine:
 
     def __init__(self, folder: Path, **environment: str):
         self.folder, self.home = folder, folder / "var"
-        self.inbox_port, self.airflow_port = _free_port(), _free_port()
+        self.inbox_port, self.airflow_port, self.portal_port = (_free_port() for _ in range(3))
         self.environment = {
             name: value
             for name, value in os.environ.items()
@@ -41,6 +41,7 @@ class Machine:
         } | {
             "MUARA_HOME": str(self.home),
             "MUARA_CONNECTORS": str(folder / "connectors"),
+            "MUARA_PORTAL_PORT": str(self.portal_port),
             "MUARA_RETRIES": "1",
             "MUARA_RETRY_DELAY_SECONDS": "0",
             "AIRFLOW__API__PORT": str(self.airflow_port),

@@ -24,7 +24,14 @@ SOURCES = load_sources(Settings())
 
 
 def test_every_definition_is_a_dag_and_nothing_else_is(bag):
-    others = {"prepare_night", "publish", "deliver_extracts", "alarms", "review_drift"}
+    others = {
+        "prepare_night",
+        "publish",
+        "deliver_extracts",
+        "alarms",
+        "review_drift",
+        "review_pairs",
+    }
     of_sources = {f"{what}_{name}" for what in ("sync", "reconcile") for name in SOURCES}
     assert set(bag.dags) == of_sources | others
 
@@ -52,6 +59,7 @@ print(json.dumps([seconds, [name for name in {HEAVY} if name in sys.modules]]))
     assert heavy == []
     assert set(seconds) == {
         "sources.py", "prepare.py", "publish.py", "deliver.py", "alarms.py", "review_drift.py",
+        "review_pairs.py",
         "reconcile.py",
     }  # fmt: skip
     assert max(seconds.values()) < 3
@@ -108,6 +116,7 @@ def test_the_newest_interval_is_the_one_that_no_other_followed():
         ("deliver_extracts", "0 5 * * *"),
         ("alarms", "30 6 * * *"),
         ("review_drift", "0 8 * * *"),
+        ("review_pairs", "0 8 * * *"),
     ],
 )
 def test_fixed_hours(bag, dag_id, cron):

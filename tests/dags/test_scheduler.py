@@ -61,7 +61,7 @@ def evening(tmp_path_factory):
     too_late = threading.Timer(300, up.kill)
     too_late.start()
     try:
-        machine.told = [up.stdout.readline() for _ in range(4)]
+        machine.told = [up.stdout.readline() for _ in range(5)]
         too_late.cancel()
         machine.wait_for(FIRST_TRY_FAILED, lambda rows: rows == [("up_for_retry",)], 300)
         inbox = machine.open_inbox()
@@ -269,6 +269,6 @@ def test_the_password_is_in_its_file_only(evening):
 def test_down_leaves_nothing_running(evening):
     assert evening.down.returncode == 0
     assert evening.up_returned == 0
-    assert len(evening.services) >= 4
+    assert len(evening.services) >= 5
     assert [one for one in evening.services if one.is_running()] == []
     assert not (evening.home / "airflow" / "up.pid").exists()

@@ -13,6 +13,7 @@ from pipeline.link import link
 from pipeline.night import _canaries
 from portal import accounts, audit
 from portal.app import make_app
+from portal.desk import open_counts
 from portal.store import open_store
 from tests.integration.conftest import PASSWORD
 from transforms.identity import explanation
@@ -156,6 +157,13 @@ def test_a_sample_is_answered_blind(desk_town):
     assert rows(desk_town, "SELECT kind, is_blind FROM lake.core.person_answer") == [
         ("sample", True)
     ]
+
+
+def test_airflow_is_told_counts_and_the_address_only(desk_town):
+    told = open_counts(desk_town.settings)
+    assert told["pairs"] == sum(told["kinds"].values()) > 0
+    assert set(told["kinds"]) <= {"uncertain", "cut", "two_numbers", "sample"}
+    assert told["desk"] == "http://127.0.0.1:8090"
 
 
 def test_what_is_skipped_comes_again_later(desk_town):

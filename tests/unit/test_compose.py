@@ -46,7 +46,7 @@ def test_a_slip_is_found(tmp_path: Path, right: str, wrong: str, named: str) -> 
 
 def test_ports_are_published_to_this_machine_only() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert ports == ["127.0.0.1:8080:8080"]
+    assert ports == ["127.0.0.1:8080:8080", "127.0.0.1:8090:8090"]
 
 
 @pytest.mark.parametrize("service", SERVICES)
