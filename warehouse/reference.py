@@ -46,6 +46,10 @@ def _queries(settings: Settings) -> dict[str, str]:
         "ref.same_report": f"""
             SELECT CAST(days AS INTEGER) AS days, CAST(common_words AS DOUBLE) AS common_words
             FROM read_csv('{settings.profile}/same_report.csv', all_varchar=true, header=true)""",
+        "ref.reporting_limit": f"""
+            SELECT event, CAST(valid_from AS DATE) AS valid_from, CAST(days AS INTEGER) AS days,
+                source
+            FROM read_csv('{REFERENCE}/reporting_limits.csv', all_varchar=true, header=true)""",
         "ref.code": codes,
         "ref.planning_code": f"""
             WITH old AS (SELECT * FROM read_csv(

@@ -20,6 +20,7 @@ SHAPES = {
     "core.golden_record": {"person_id": "int64", "source_record_id": "int64", "status": "string",
                            "birth_date": "date"},
     "core.golden_record_identity": {"person_id": "int64", "nik": "string", "mother_nik": "string"},
+    "ref.reporting_limit": {"event": "string", "valid_from": "date", "days": "int32"},
 }  # fmt: skip
 MOTHER, UNKNOWN_MOTHER = 900, 901
 
@@ -33,8 +34,14 @@ class Records:
 
     def __init__(self):
         self.rows = {name: [] for name in SHAPES}
+        self.limit(date(2006, 12, 29), 60)
         self.people(MOTHER, "resident", date(1998, 1, 1), nik="3274014101980001")
         self.people(UNKNOWN_MOTHER, "unregistered", date(1999, 1, 1))
+
+    def limit(self, valid_from, days):
+        self.rows["ref.reporting_limit"].append(
+            {"event": "birth", "valid_from": valid_from, "days": days}
+        )
 
     def people(self, person, status, born, nik=None, mother_nik=None):
         self.rows["core.golden_record"].append(
@@ -172,3 +179,14 @@ def test_two_records_that_name_two_mothers():
     records = Records().child(1, report=dict(FILED))
     records.speak(1, "notice", BORN, UNKNOWN_MOTHER, {})
     assert "mothers_differ" in records.cases()[1]["doubts"]
+
+
+def test_a_report_is_late_by_the_limit_of_the_day_of_birth():
+    records = Records()
+    records.limit(date(2026, 2, 1), 30)
+    for child, born in enumerate((date(2001, 1, 1), date(2026, 1, 31), date(2026, 2, 1)), start=1):
+        records.child(child, born=born, notice={})
+    late = {
+        child: case["late_from"] - case["birth_date"] for child, case in records.cases().items()
+    }
+    assert late == {1: timedelta(61), 2: timedelta(61), 3: timedelta(31)}

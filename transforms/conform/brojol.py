@@ -4,11 +4,10 @@ import ibis
 import ibis.expr.types as ir
 
 from transforms.conform import record_id
+from transforms.reporting import with_limit
 
 SOURCE = "brojol"
 
-# Days after which a birth counts as reported late (UU 24/2013 Ps 27, 60 days).
-LATE_AFTER_DAYS = 60
 WEIGHT_GRAM = (300, 8000)
 BIRTH_KINDS = {"1": "single", "2": "twin", "3": "triplet", "4": "quadruplet", "5": "other"}
 
@@ -19,10 +18,11 @@ def _weight(gram: ir.NumericValue) -> ir.IntegerValue:
 
 
 def birth_report(rows: ir.Table, table) -> dict[str, ir.Table]:
-    days = rows.reported_at.date().delta(rows.birth_date, unit="day")
+    timed = with_limit(rows, "birth_date", table("ref.reporting_limit"), "birth")
+    days = timed.reported_at.date().delta(timed.birth_date, unit="day")
     return {
-        "core.birth_report": rows.mutate(
-            weight_gram=_weight(rows.weight_gram), is_late=days > LATE_AFTER_DAYS
+        "core.birth_report": timed.mutate(
+            weight_gram=_weight(timed.weight_gram), is_late=days > timed.limit_days
         ),
         "core.birth_report_identity": rows,
     }

@@ -9,7 +9,7 @@ import ibis
 import ibis.expr.types as ir
 
 from transforms import TableByName, now
-from transforms.conform.brojol import LATE_AFTER_DAYS
+from transforms.reporting import with_limit
 
 SAME_BIRTH_DAYS = 2
 """Children of one mother born at most so many days apart are of one birth (assumed)."""
@@ -50,6 +50,7 @@ def birth_cases(table: TableByName) -> ir.Table:
     case = case.inner_join(golden.select("person_id", "birth_date"), "person_id")
     case = case.inner_join(who.select("person_id", "mother_nik"), "person_id")
     case = _with_mother(case, table)
+    case = with_limit(case, "birth_date", table("ref.reporting_limit"), "birth")
     return _with_doubts(_with_state(case))
 
 
@@ -134,7 +135,7 @@ def _with_state(case: ir.Table) -> ir.Table:
         else_=case.report_day,
     )
     unreported = case.state == "noticed"
-    late_from = (case.birth_date + ibis.interval(days=LATE_AFTER_DAYS + 1)).cast("date")
+    late_from = (case.birth_date + (case.limit_days + 1).as_interval("D")).cast("date")
     return case.mutate(since=since, late_from=unreported.ifelse(late_from, ibis.null("date")))
 
 
