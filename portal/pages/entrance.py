@@ -1,0 +1,58 @@
+"""Coming in and going out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Request, Response
+from fastapi.responses import RedirectResponse
+
+from portal import accounts
+from portal.accounts import TooManyFailures
+from portal.door import COOKIE, Here, Sender, SignedIn, address_of
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+router = APIRouter()
+
+
+@router.get("/")
+def home(who: SignedIn) -> Response:
+    return RedirectResponse("/mutu" if who.role == "auditor" else "/antrean", 303)
+
+
+@router.get("/masuk")
+def sign_in_page(request: Request, portal: Here) -> Response:
+    return portal.page(request, "sign_in", nobody=not accounts.all_of(portal.store))
+
+
+@router.post("/masuk")
+def sign_in(
+    request: Request,
+    portal: Here,
+    name: Annotated[str, Form()],
+    password: Annotated[str, Form()],
+) -> Response:
+    try:
+        token = accounts.sign_in(portal.store, name, password, address_of(request))
+    except TooManyFailures as error:
+        portal.note(request, accounts.known(portal.store, name), "sign_in_refused")
+        return portal.page(request, "sign_in", status=429, wait=error.seconds)
+    if token is None:
+        portal.note(request, accounts.known(portal.store, name), "sign_in_failed")
+        return portal.page(request, "sign_in", status=401, wrong=True)
+    portal.note(request, name, "sign_in")
+    answer = RedirectResponse("/", 303)
+    answer.set_cookie(
+        COOKIE, token, httponly=True, samesite="strict",
+        secure=request.url.hostname not in LOOPBACK,
+    )  # fmt: skip
+    return answer
+
+
+@router.post("/keluar")
+def sign_out(request: Request, portal: Here, who: Sender) -> Response:
+    accounts.sign_out(portal.store, request.cookies[COOKIE])
+    portal.table.forget_skipped(who.name)
+    portal.note(request, who.name, "sign_out")
+    answer = RedirectResponse("/masuk?pesan=keluar", 303)
+    answer.delete_cookie(COOKIE)
+    return answer
