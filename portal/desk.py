@@ -23,7 +23,7 @@ from portal import quality, review
 from portal.words import strength, words
 from transforms.identity import explanation
 from warehouse import linking, models
-from warehouse.catalog import attach, open_duckdb, transaction, writing
+from warehouse.catalog import attach, open_duckdb, reading, transaction, writing
 from warehouse.decisions import Mention
 
 WRITE_WITHIN_SECONDS = 15
@@ -67,12 +67,8 @@ class Shown:
     prior: float
 
 
-class NobodyLinked(WarehouseFault):
-    """There are no pairs to ask about."""
-
-
 class Desk:
-    """Raises WarehouseFault where there is no lake, NobodyLinked where nobody was linked yet."""
+    """Raises WarehouseFault where there is no lake or nobody was linked yet."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -99,7 +95,7 @@ class Desk:
                 self._connection = connection
             newest = linking.newest(self._connection)
             if newest is None:
-                raise NobodyLinked("nobody was linked yet", next_step="run `muara link`.")
+                raise WarehouseFault("nobody was linked yet", next_step="run `muara link`.")
             run, version, _ = newest
             if run != self._run:
                 review.gather(self._connection)
@@ -172,11 +168,12 @@ class Desk:
 def open_counts(settings: Settings) -> dict[str, Any]:
     """How many questions wait, by `kinds` and in all (`pairs`), and the address of the `desk`;
     empty where none waits or nobody was linked yet."""
+    with reading(settings) as connection:
+        if linking.newest(connection) is None:
+            return {}
     desk = Desk(settings)
     try:
         waiting = desk.waiting()
-    except NobodyLinked:
-        return {}
     finally:
         desk.close()
     kinds: dict[str, int] = {}

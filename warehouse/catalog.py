@@ -227,7 +227,7 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
                     "docs/warehouse.md, 'When a table changes shape'.",
                 )
             _create(connection, sources, set(missing), lacking)
-        _spare_empty_tables(connection)
+        spare_empty_tables(connection)
 
 
 def _bound_writers(connection: duckdb.DuckDBPyConnection) -> None:
@@ -256,7 +256,7 @@ def _create(
                 connection.execute(f'ALTER TABLE lake.{name} ADD COLUMN "{column}" VARCHAR')
 
 
-def _spare_empty_tables(connection: duckdb.DuckDBPyConnection) -> None:
+def spare_empty_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """Let every table have held a row once: of one that never did, DuckLake asks its catalog for
     statistics column by column at every query, 60 ms instead of 8 (a night asks thousands)."""
     new = connection.execute(
