@@ -21,14 +21,7 @@ from common.definition import Source, Stream
 from common.errors import DefinitionError
 from common.settings import Settings
 from warehouse import linking
-from warehouse.catalog import (
-    attach,
-    lake_folder,
-    open_duckdb,
-    spare_empty_tables,
-    transaction,
-    writer_lock,
-)
+from warehouse.catalog import attach, lake_folder, open_duckdb, transaction, writer_lock
 from warehouse.tables import landing_name, tables
 
 NIK_COLUMNS = ("nik", "mother_nik", "father_nik", "child_nik", "reporter_nik")
@@ -248,7 +241,6 @@ def _forget_files(connection: duckdb.DuckDBPyConnection, touched: dict[str, int]
             "CALL ducklake_rewrite_data_files('lake', ?, schema => ?, delete_threshold => 0)",
             [short, schema],
         )
-    spare_empty_tables(connection)
     connection.execute("CALL ducklake_expire_snapshots('lake', older_than => now())")
     connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
     connection.execute("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")

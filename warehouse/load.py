@@ -416,6 +416,7 @@ def _write_core(area: Staging, account: Account, typed: Typed, conform: Conform)
     )
 
 
+# In two steps, for each holds a table of all records in memory or on the disk.
 HOMES = """
     CREATE OR REPLACE TEMP TABLE newest AS
     SELECT _record_id, max(_batch_id) AS _batch_id FROM {landing}
