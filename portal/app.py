@@ -24,7 +24,7 @@ from portal.pages import audit, entrance, review
 from portal.store import open_store
 from portal.words import words
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; "
     "img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -38,7 +38,7 @@ OUR_FAULT = Refused(500, "Terjadi kesalahan.", "Beri tahu pengelola; jenisnya ad
 
 def make_app(settings: Settings) -> FastAPI:
     """The portal of one home."""
-    templates = Jinja2Templates(HERE / "templates")
+    templates = Jinja2Templates(FOLDER / "templates")
     templates.env.globals["words"] = words()
     portal = Portal(settings, open_store(settings), Desk(settings), templates)
 
@@ -50,7 +50,7 @@ def make_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="Muara", openapi_url=None, lifespan=lifespan)
     app.state.portal = portal
-    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"))
     app.middleware("http")(guard)
     for error, handler in HANDLERS.items():
         app.add_exception_handler(error, handler)

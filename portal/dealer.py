@@ -21,7 +21,7 @@ class Dealt:
     at: float
 
 
-class Table:
+class Dealer:
     """A pair is known to its form by a token of chance, which holds for one visitor and once."""
 
     def __init__(self) -> None:

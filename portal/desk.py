@@ -179,11 +179,9 @@ def open_counts(settings: Settings) -> dict[str, Any]:
     kinds: dict[str, int] = {}
     for (kind, _), count in waiting.items():
         kinds[kind] = kinds.get(kind, 0) + count
-    return (
-        {"pairs": sum(kinds.values()), "kinds": kinds, "desk": settings.portal_address}
-        if kinds
-        else {}
-    )
+    if not kinds:
+        return {}
+    return {"pairs": sum(kinds.values()), "kinds": kinds, "desk": settings.portal_address}
 
 
 def _sides(

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from common.settings import Settings
 from portal import accounts, audit
 from portal.accounts import Role, Visitor
-from portal.dealt import Table
+from portal.dealer import Dealer
 from portal.desk import Desk
 
 COOKIE = "muara_session"
@@ -40,7 +40,7 @@ class Portal:
     store: Engine
     desk: Desk
     templates: Jinja2Templates
-    table: Table = field(default_factory=Table)
+    dealer: Dealer = field(default_factory=Dealer)
 
     def note(self, request: Request, account: str, action: str, what: str = "") -> None:
         """Write a row of the audit log. Raises Refused where that fails."""

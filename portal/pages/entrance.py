@@ -51,7 +51,7 @@ def sign_in(
 @router.post("/keluar")
 def sign_out(request: Request, portal: Here, who: Sender) -> Response:
     accounts.sign_out(portal.store, request.cookies[COOKIE])
-    portal.table.forget_skipped(who.name)
+    portal.dealer.forget_skipped(who.name)
     portal.note(request, who.name, "sign_out")
     answer = RedirectResponse("/masuk?pesan=keluar", 303)
     answer.delete_cookie(COOKIE)

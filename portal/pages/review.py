@@ -53,11 +53,11 @@ def answer(
     wants_second: Annotated[bool, Form()] = False,
 ) -> Response:
     back = path if path in ASKING else "/antrean"
-    question = portal.table.take(token, who.name)
+    question = portal.dealer.take(token, who.name)
     if question is None:
         return RedirectResponse(f"{back}?pesan=lama", 303)
     if answer == "skip":
-        portal.table.skip(who.name, question)
+        portal.dealer.skip(who.name, question)
         return RedirectResponse(back, 303)
     pair = f"{question.one} {question.other}"
     portal.note(request, who.name, "answer", f"{pair} {answer}")
@@ -88,9 +88,9 @@ def quality(
 
 def _ask(request: Request, portal: Portal, who: Visitor, **which: bool) -> Response:
     """The pair that is worth most for this visitor."""
-    question = portal.desk.following(who.name, skipped=portal.table.not_for(who.name), **which)
+    question = portal.desk.following(who.name, skipped=portal.dealer.not_for(who.name), **which)
     if question is None:
-        is_skipped = portal.table.forget_skipped(who.name)
+        is_skipped = portal.dealer.forget_skipped(who.name)
         return portal.page(request, "done", who, is_skipped=is_skipped)
     return _show(request, portal, who, request.url.path, portal.desk.show(question))
 
@@ -100,7 +100,7 @@ def _show(
 ) -> Response:
     question = shown.question
     portal.note(request, who.name, "view_pair", f"{question.one} {question.other}")
-    token = portal.table.deal(who.name, question)
+    token = portal.dealer.deal(who.name, question)
     return portal.page(request, "pair", who, shown=shown, token=token, path=path, fault=fault)
 
 

@@ -1,5 +1,6 @@
 """The DAGs as wired: one per definition, light to parse, in the city's time, errors classified."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from common import errors
 from common.definition import load_sources
 from common.settings import ROOT, Settings
+from dags import local
 from dags.failures import as_airflow_failures
 from dags.sources import is_newest
 from tests.dags.machine import CANARY_NAME, CANARY_NIK
@@ -166,3 +168,11 @@ def test_other_errors_are_told_by_class_and_place_only():
     assert "unexpected RuntimeError at test_dags.py:" in told
     assert CANARY_NIK not in told
     assert CANARY_NAME not in told
+
+
+@pytest.mark.parametrize("dag_id", ["review_drift", "review_pairs"])
+def test_people_are_asked_outside_the_night(bag, dag_id):
+    dag = bag.dags[dag_id]
+    assert dag.tags == {"review"}
+    assert [asset for task in dag.tasks for asset in (*task.inlets, *task.outlets)] == []
+    assert dag_id not in inspect.getsource(local)

@@ -233,7 +233,7 @@ def test_a_pair_lies_before_one_reviewer_at_a_time(desk_town, monkeypatch):
         pair = shown(desk_town)
         budi.open("/periksa")
         assert shown(desk_town) != pair
-        monkeypatch.setattr("portal.dealt.KEPT_SECONDS", 0)
+        monkeypatch.setattr("portal.dealer.KEPT_SECONDS", 0)
         budi.open("/periksa")
         assert shown(desk_town) == pair
         siti.send("different")
