@@ -107,7 +107,7 @@ def night(home: Path, residents: int) -> None:
 def _gathered(settings: Settings, share: float, spelt: bool) -> duckdb.DuckDBPyConnection:
     """A connection with tables `mention`, `written` (the same as written) and `truth`."""
     connection = open_duckdb(settings)
-    connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}'")
+    connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}B'")
     attach(connection, settings, read_only=True)
     connection.execute("USE memory.main")
     written = ibis.to_sql(as_written(by_name(connection)), dialect="duckdb")

@@ -90,7 +90,7 @@ def _forget_persons(settings: Settings) -> None:
 def _link(settings: Settings, batch: int) -> dict[str, Any]:
     """One run; the pairs are those of mentions of `batch` or later."""
     environment = {**os.environ, "MUARA_HOME": str(settings.home),
-                   "MUARA_LINKAGE_MEMORY_LIMIT": settings.linkage_memory_limit,
+                   "MUARA_LINKAGE_MEMORY_LIMIT": str(settings.linkage_memory_limit),
                    "MUARA_IMPACT_ASSESSMENT": "sample city, invented people"}  # fmt: skip
     began = time.monotonic()
     command = [sys.executable, "-m", "muara", "link", "--json"]

@@ -4,9 +4,10 @@ import secrets
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -15,6 +16,9 @@ from pydantic_settings import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+
+Memory = Annotated[ByteSize, Field(ge=50_000_000)]
+"""As written: 800MB, 1.5 GiB; as held: bytes."""
 
 
 class Settings(BaseSettings):
@@ -32,8 +36,8 @@ class Settings(BaseSettings):
     )
     timezone: str = "Asia/Jakarta"
     today: date | None = Field(None, description="overrides the clock, for tests and re-runs")
-    memory_limit: str = Field("800MB", description="DuckDB's memory for one query")
-    batch_memory_limit: str = Field(
+    memory_limit: Memory = Field("800MB", description="DuckDB's memory for one query")
+    batch_memory_limit: Memory = Field(
         "200MB", description="DuckDB's memory for one batch; what needs more goes through the disk"
     )
     threads: int = 2
@@ -54,7 +58,7 @@ class Settings(BaseSettings):
     impact_assessment: str = Field(
         "", description="reference of the impact assessment without which no people are linked"
     )
-    linkage_memory_limit: str = Field("3GB", description="DuckDB's memory for linking people")
+    linkage_memory_limit: Memory = Field("3GB", description="DuckDB's memory for linking people")
     portal_port: int = Field(8090, ge=1, le=65535, description="where `muara portal` listens")
     portal_url: str = Field(
         "", description="where people reach the portal; empty: its port on this machine"

@@ -71,7 +71,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
     began = time.monotonic()
     connection = open_duckdb(settings)
     try:
-        connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}'")
+        connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}B'")
         attach(connection, settings)
         connection.execute("USE memory.main")
         today, rules = clock.today(settings), _rules()

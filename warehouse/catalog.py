@@ -46,7 +46,7 @@ def open_duckdb(
     connection = duckdb.connect(
         str(path),
         config={
-            "memory_limit": settings.memory_limit,
+            "memory_limit": f"{settings.memory_limit}B",
             "threads": settings.threads,
             "autoinstall_known_extensions": False,
             "allow_unsigned_extensions": may_skip_signatures(*EXTENSIONS),

@@ -2,10 +2,9 @@
 
 Rows as read go to one Parquet file, seen through the view `raw`; `typed`, values by declaration as
 far as rules need them, is a view of it: rules are asked in few passes. What follows from them is
-narrow and lies in a database file of its own, as far as `batch_memory_limit` is too small for it:
-`past` (of a replay: whence each row came), `staged` (surrogates, and which rows are duplicates),
-`broken` (row × rule), `verdict` (row → its home). The lake is attached for reading; only
-`warehouse.load` writes to it.
+narrow and stays in memory (or spills): `past` (of a replay: whence each row came), `staged`
+(surrogates, and which rows are duplicates), `broken` (row × rule), `verdict` (row → its home). The
+lake is attached for reading; only `warehouse.load` writes to it.
 """
 
 import fcntl
@@ -66,9 +65,9 @@ def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Stag
     folder = Path(tempfile.mkdtemp(prefix=f"{source.name}.{stream.name}.", dir=root))
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        connection = open_duckdb(settings, folder / "staging.duckdb", spill=folder / "spill")
+        connection = open_duckdb(settings, spill=folder / "spill")
         try:
-            connection.execute(f"SET memory_limit = '{settings.batch_memory_limit}'")
+            connection.execute(f"SET memory_limit = '{settings.batch_memory_limit}B'")
             attach(connection, settings)
             yield Staging(connection, source, stream, folder)
         finally:

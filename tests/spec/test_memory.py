@@ -33,9 +33,9 @@ def test_a_batch_that_needs_more_than_it_may_take_is_refused_by_name(tmp_path):
     world = Cameras(tmp_path)
     world.hold(*(monitor(number) for number in range(1, 4)))
     world.sync()
-    world.settings = world.settings.model_copy(update={"batch_memory_limit": "1MB"})
+    world.settings = world.settings.model_copy(update={"batch_memory_limit": 1_000_000})
     world.hold(*(monitor(number) for number in range(1, 6)))
     with pytest.raises(WarehouseFault, match="batch_memory_limit"):
         world.sync()
-    world.settings = world.settings.model_copy(update={"batch_memory_limit": "200MB"})
+    world.settings = world.settings.model_copy(update={"batch_memory_limit": 200_000_000})
     assert world.sync().inserted == 2
