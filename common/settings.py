@@ -36,9 +36,10 @@ class Settings(BaseSettings):
     )
     timezone: str = "Asia/Jakarta"
     today: date | None = Field(None, description="overrides the clock, for tests and re-runs")
-    memory_limit: Memory = Field("800MB", description="DuckDB's memory for one query")
+    memory_limit: Memory = Field(ByteSize(800_000_000), description="DuckDB's memory for one query")
     batch_memory_limit: Memory = Field(
-        "200MB", description="DuckDB's memory for one batch; what needs more goes through the disk"
+        ByteSize(200_000_000),
+        description="DuckDB's memory for one batch; what needs more goes through the disk",
     )
     threads: int = 2
     batch_rows: int = Field(10_000, description="rows a reader holds at a time")
@@ -58,7 +59,9 @@ class Settings(BaseSettings):
     impact_assessment: str = Field(
         "", description="reference of the impact assessment without which no people are linked"
     )
-    linkage_memory_limit: Memory = Field("3GB", description="DuckDB's memory for linking people")
+    linkage_memory_limit: Memory = Field(
+        ByteSize(3_000_000_000), description="DuckDB's memory for linking people"
+    )
     portal_port: int = Field(8090, ge=1, le=65535, description="where `muara portal` listens")
     portal_url: str = Field(
         "", description="where people reach the portal; empty: its port on this machine"

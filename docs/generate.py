@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import ByteSize
 from rich.console import Console
 
 from common.definition import load_sources
@@ -296,6 +297,8 @@ def settings_page() -> Iterator[str]:
 def _default(value: Any) -> str:
     if isinstance(value, Path):
         return f"`{value.relative_to(ROOT)}` beside the code"
+    if isinstance(value, ByteSize):
+        return f"`{value.human_readable(decimal=True)}`"
     return "" if value is None else f"`{value}`"
 
 

@@ -1,27 +1,21 @@
 """Run a suite inside DuckDB on a staged batch; no row passes through Python.
 
-Great Expectations asks all rules in one pass over the rows and gives, for those that fail, the SQL
-of the failing rows. The conditions in it are asked together in a second pass, which writes row
-numbers to `broken`. Results keep counts only, never values.
+The conditions that Great Expectations writes for the rules are asked together in one pass, which
+writes row numbers to `broken`. Results keep counts only, never values.
 """
 
-import logging
-import os
 import re
-import warnings
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from common.errors import DefinitionError, TooFewRows
-from expectations.suite import AllButOne, Rule
+from common.errors import TooFewRows
+from expectations.queries import queries
+from expectations.suite import AllButOne, Rule, cannot_be_run
 
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-
-ROW_CONDITION = re.compile(r"SELECT _row, \w+ \nFROM typed \nWHERE (?P<condition>.+)", re.DOTALL)
+ROW_CONDITION = re.compile(r"SELECT _row(, \w+)+ \nFROM typed \nWHERE (?P<condition>.+)", re.DOTALL)
 """How Great Expectations asks for the rows that break a rule about single rows."""
 RULES_IN_ONE_PASS = 62  # bits of a BIGINT
 
@@ -36,50 +30,60 @@ class Finding:
 
 
 def validate(
-    connection: duckdb.DuckDBPyConnection, rules: list[Rule], *, where: str, whole: bool = True
+    connection: duckdb.DuckDBPyConnection,
+    rules: list[Rule],
+    *,
+    where: str,
+    whole: bool = True,
+    kept: Path | None = None,
 ) -> list[Finding]:
     """Fill the tables `broken` (_row, rule, severity) and `finding` (what every rule asked found)
-    from the views `typed` and, for rules across rows, `known`.
+    from the views `typed` and, for rules across rows, `known`. `kept`: see `queries`.
 
     Rules about the table as a whole are asked only when the batch is the `whole` of it; they raise
     TooFewRows when they are critical and fail. Raises
     DefinitionError when a rule cannot be run (a column it names is not there).
     """
     connection.execute("CREATE TABLE broken (_row BIGINT, rule VARCHAR, severity VARCHAR)")
-    if not whole:
-        rules = [rule for rule in rules if rule.is_about_rows]
+    about_rows = [rule for rule in rules if rule.is_about_rows]
     if not connection.execute("SELECT 1 FROM staged LIMIT 1").fetchone():
-        rules = [rule for rule in rules if not rule.is_about_rows]
-    failed, failed_as_a_whole = [], []
-    for rule, result in zip(rules, _results(connection, rules, where), strict=True):
-        if result["exception"]:
-            raise DefinitionError(
-                f"rule {rule.rule} cannot be run ({result['exception']})",
-                where=where,
-                next_step="check the columns and the condition it names in its expectations file.",
-            )
-        if not rule.is_about_rows and not result["success"]:
-            if rule.severity == "critical":
-                rows = connection.execute("SELECT count(*) FROM typed").fetchall()[0][0]
-                raise TooFewRows(
-                    f"rule {rule.rule} failed: {rows} rows",
-                    where=where,
-                    next_step="ask the owner whether the source is complete; nothing was loaded.",
-                )
-            failed_as_a_whole.append(rule)
-        if result["query"]:
-            failed.append((rule, result["query"]))
-    _note_broken(connection, failed)
-    for rule, _ in failed:
+        about_rows = []
+    about_all = [rule for rule in rules if whole and not rule.is_about_rows]
+    failed_as_a_whole = _ask_whole(connection, about_all, where)
+    if about_rows:
+        asked = queries(connection, about_rows, where=where, kept=kept)
+        _note_broken(connection, list(zip(about_rows, asked, strict=True)), where)
+    for rule in about_rows:
         if rule.implicates != "all":
             _spare(connection, rule, rule.implicates)
-    _count(connection, rules, {rule.rule for rule in failed_as_a_whole})
+    _count(connection, [rule for rule in rules if rule in about_rows or rule in about_all],
+           failed_as_a_whole)  # fmt: skip
     return [
         Finding(*row)
         for row in connection.execute(
             "SELECT rule, severity, rows_broken FROM finding ORDER BY place"
         ).fetchall()
     ]
+
+
+def _ask_whole(connection: duckdb.DuckDBPyConnection, rules: list[Rule], where: str) -> set[str]:
+    """Names of the rules about the table as a whole that fail; raises TooFewRows for a critical
+    one."""
+    if not rules:
+        return set()
+    from expectations.engine import ask
+
+    answers = ask(connection, rules, where=where)
+    failed = [rule for rule, one in zip(rules, answers, strict=True) if not one.success]
+    for rule in failed:
+        if rule.severity == "critical":
+            rows = connection.execute("SELECT count(*) FROM typed").fetchall()[0][0]
+            raise TooFewRows(
+                f"rule {rule.rule} failed: {rows} rows",
+                where=where,
+                next_step="ask the owner whether the source is complete; nothing was loaded.",
+            )
+    return {rule.rule for rule in failed}
 
 
 def _count(
@@ -108,36 +112,56 @@ def _count(
     connection.unregister("rules_asked")
 
 
-def _note_broken(connection: duckdb.DuckDBPyConnection, failed: list[tuple[Rule, str]]) -> None:
-    """Add the rows that break the failed rules to `broken`: one pass for all rules that are a
-    condition on a row, one for each of the others."""
-    conditions = []
-    for rule, query in failed:
+def _note_broken(
+    connection: duckdb.DuckDBPyConnection, asked: list[tuple[Rule, str]], where: str
+) -> None:
+    """Add the rows that break the rules to `broken`: one pass for all rules that are a condition on
+    a row, one for each of the others. Raises DefinitionError for a rule that cannot be run."""
+    conditions, others = [], []
+    for rule, query in asked:
         if found := ROW_CONDITION.fullmatch(query):
             conditions.append((rule, found["condition"]))
         else:
+            others.append((rule, query))
+    try:
+        for rule, query in others:
             connection.execute(
                 f"INSERT INTO broken SELECT DISTINCT _row, ?, ? FROM ({query}) AS bad",
                 [rule.rule, rule.severity],
             )
-    for first in range(0, len(conditions), RULES_IN_ONE_PASS):
-        some = conditions[first : first + RULES_IN_ONE_PASS]
-        bits = " | ".join(
-            f"CASE WHEN {condition} THEN {1 << bit} ELSE 0 END"
-            for bit, (_, condition) in enumerate(some)
-        )
-        names = ", ".join(
-            f"({1 << bit}, '{rule.rule}', '{rule.severity}')" for bit, (rule, _) in enumerate(some)
-        )
-        connection.execute(
-            f"""
-            INSERT INTO broken
-            SELECT _row, rule, severity
-            FROM (SELECT _row, {bits} AS bits FROM typed)
-            JOIN (VALUES {names}) AS asked (bit, rule, severity) ON bits & bit <> 0
-            WHERE bits <> 0
-            """
-        )
+        for first in range(0, len(conditions), RULES_IN_ONE_PASS):
+            _note_conditions(connection, conditions[first : first + RULES_IN_ONE_PASS])
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error:
+        for rule, query in asked:
+            try:
+                connection.execute(f"SELECT count(*) FROM ({query})")
+            except duckdb.Error as error:
+                raise cannot_be_run(rule, type(error).__name__, where) from None
+        raise
+
+
+def _note_conditions(
+    connection: duckdb.DuckDBPyConnection, conditions: list[tuple[Rule, str]]
+) -> None:
+    bits = " | ".join(
+        f"CASE WHEN {condition} THEN {1 << bit} ELSE 0 END"
+        for bit, (_, condition) in enumerate(conditions)
+    )
+    names = ", ".join(
+        f"({1 << bit}, '{rule.rule}', '{rule.severity}')"
+        for bit, (rule, _) in enumerate(conditions)
+    )
+    connection.execute(
+        f"""
+        INSERT INTO broken
+        SELECT _row, rule, severity
+        FROM (SELECT _row, {bits} AS bits FROM typed)
+        JOIN (VALUES {names}) AS asked (bit, rule, severity) ON bits & bit <> 0
+        WHERE bits <> 0
+        """
+    )
 
 
 def _spare(connection: duckdb.DuckDBPyConnection, rule: Rule, spared: AllButOne) -> None:
@@ -156,97 +180,3 @@ def _spare(connection: duckdb.DuckDBPyConnection, rule: Rule, spared: AllButOne)
         """,
         {"rule": rule.rule},
     )
-
-
-def _results(
-    connection: duckdb.DuckDBPyConnection, rules: list[Rule], where: str
-) -> list[dict[str, Any]]:
-    """Per rule, in order: success, query of the failing rows, exception's type."""
-    if not rules:
-        return []
-    import great_expectations as gx
-
-    logging.getLogger("great_expectations").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        datasource, whole_table = _typed_table()
-        suite = gx.ExpectationSuite(name="batch", expectations=_expectations(rules, where))
-        with datasource.over(connection):
-            outcome = whole_table.get_batch().validate(
-                suite,
-                # Any other format fetches the values themselves, all of them.
-                result_format={
-                    "result_format": "BOOLEAN_ONLY",
-                    "unexpected_index_column_names": ["_row"],
-                    "return_unexpected_index_query": True,
-                },
-            )
-    results: list[dict[str, Any]] = [{}] * len(rules)
-    for one in outcome.results:
-        assert one.expectation_config is not None
-        place = one.expectation_config.meta["place"]
-        results[place] = {
-            "success": one.success,
-            "query": (one.result.get("unexpected_index_query") or "").rstrip(";")
-            if not one.success
-            else "",
-            "exception": _exception(one.exception_info),
-        }
-    return results
-
-
-@cache
-def _typed_table() -> Any:
-    """Great Expectations' datasource and the batch `typed` in it. Made once in a process: each
-    change to its context writes all of it as YAML, in memory."""
-    import great_expectations as gx
-    from great_expectations.data_context.types.base import ProgressBarsConfig
-
-    from expectations.engine import StagingDatasource
-
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    datasource = context.add_or_update_datasource(
-        datasource=StagingDatasource(name="staging", connection_string="duckdb:///:memory:")
-    )
-    assert isinstance(datasource, StagingDatasource)
-    with duckdb.connect() as nothing, datasource.over(nothing):
-        nothing.execute("CREATE TABLE typed (_row BIGINT)")
-        asset = datasource.add_table_asset("typed", table_name="typed")
-        return datasource, asset.add_batch_definition_whole_table("all")
-
-
-def _expectations(rules: list[Rule], where: str) -> list[Any]:
-    """Great Expectations' objects, which carry the rule's place. Raises DefinitionError."""
-    from great_expectations.exceptions import ExpectationNotFoundError
-    from great_expectations.expectations.metadata_types import FailureSeverity
-    from pydantic.v1 import ValidationError
-
-    from expectations.engine import kind_named
-
-    made = []
-    for place, rule in enumerate(rules):
-        try:
-            kind = kind_named(rule.kind)
-            severity = FailureSeverity(rule.severity)
-            made.append(kind(**rule.arguments, severity=severity, meta={"place": place}))
-        except (ExpectationNotFoundError, ValidationError, TypeError):
-            raise DefinitionError(
-                f"rule {rule.rule}: {rule.kind} is not known or has wrong arguments",
-                where=where,
-                next_step="see Great Expectations' gallery, or use expect_rows_to_satisfy.",
-            ) from None
-    return made
-
-
-def _exception(info: dict[str, Any] | None) -> str | None:
-    """The kind of exception only: its text may quote a value."""
-    if not info:
-        return None
-    parts = [info] if "raised_exception" in info else list(info.values())
-    for part in parts:
-        if part.get("raised_exception"):
-            return (
-                str(part.get("exception_message", "")).split("(")[0].split(":")[0][:60] or "error"
-            )
-    return None

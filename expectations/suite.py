@@ -86,6 +86,12 @@ class Rule(BaseModel):
             raise ValueError("`implicates` goes with expect_rows_to_satisfy")
         return self
 
+    @model_validator(mode="after")
+    def _is_about_each_row(self) -> "Rule":
+        if "mostly" in self.arguments:
+            raise ValueError("a rule holds for each row: `mostly` is not known here")
+        return self
+
     @property
     def is_about_rows(self) -> bool:
         return not self.kind.startswith("expect_table_")
@@ -129,6 +135,15 @@ class CoreRules(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     tables: dict[str, list[Rule]]
+
+
+def cannot_be_run(rule: Rule, said: str, where: str) -> DefinitionError:
+    """The error of a rule that is no question to these rows; `said` is the kind of exception."""
+    return DefinitionError(
+        f"rule {rule.rule} cannot be run ({said})",
+        where=where,
+        next_step="check the columns and the condition it names in its expectations file.",
+    )
 
 
 def load_rules(settings: Settings, source: Source) -> dict[str, list[Rule]]:

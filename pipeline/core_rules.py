@@ -45,7 +45,9 @@ def judge_core(settings: Settings) -> dict[str, list[Finding]]:
                 f"FROM current_{table.removeprefix('core.')}"
             )
             connection.execute("CREATE OR REPLACE VIEW staged AS FROM typed")
-            found[table] = validate(connection, rules, where=table)
+            found[table] = validate(
+                connection, rules, where=table, kept=settings.home / "rules" / f"{table}.json"
+            )
             _record(settings, connection, table)
             connection.execute("DROP TABLE broken; DROP TABLE finding")
     finally:

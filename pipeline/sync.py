@@ -259,7 +259,15 @@ def run(
             area, lambda rows: typed(rows, stream), is_named, unread(area, supply.reach())
         )
         mark("staged", **where)
-        supply.judge(validate(area.connection, rules, where=area.where, whole=supply.whole))
+        supply.judge(
+            validate(
+                area.connection,
+                rules,
+                where=area.where,
+                whole=supply.whole,
+                kept=settings.home / "rules" / f"{area.where}.json",
+            )
+        )
         mark("validated", **where)
         load(
             settings,

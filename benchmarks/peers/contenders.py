@@ -211,12 +211,9 @@ def home_of(folder: Path) -> dict[str, str]:
     }
 
 
-def imports(rows: bool) -> Command:
-    """What our process spends before any work: it imports, and nothing else. A night without rows
-    has nothing to validate."""
+def imports() -> Command:
+    """What our process spends before any work: it imports, and nothing else."""
     code = "import muara.cli, pipeline.sync, warehouse.reference, connectorx, ibis, pandas, psycopg"
-    if rows:
-        code += ", great_expectations, expectations.engine"
     return Command([sys.executable, "-c", code], {"PYTHONPATH": str(ROOT)})
 
 

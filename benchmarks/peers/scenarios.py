@@ -160,7 +160,7 @@ def nights(bench: Bench, source: Source) -> None:
         for tool in ready:
             bench.runs(source, name, tool, "night", _restore, newer)
         if any(tool.environment is None for tool in ready):
-            _imports(bench, source, name, newer, rows=change is not None)
+            _imports(bench, source, name, newer)
     for tool in ready:
         shutil.rmtree(_kept(bench.scratch / source.kind / tool.name))
 
@@ -196,13 +196,13 @@ def memory(bench: Bench, source: Source, small: Source) -> None:
             bench.results[-1].note = f"{peaks[1] / peaks[0]:.2f} x the peak of a tenth"
 
 
-def _imports(bench: Bench, source: Source, scenario: str, condition: str, *, rows: bool) -> None:
+def _imports(bench: Bench, source: Source, scenario: str, condition: str) -> None:
     """How long our process takes before it does anything."""
     result = Result(source.kind, scenario, "ours: imports alone", "")
     pairs = []
     for _ in range(bench.repeats):
         bare = floor(source.floor(condition))
-        cost, _said = measure(all_contenders.imports(rows), bench.scratch)
+        cost, _said = measure(all_contenders.imports(), bench.scratch)
         pairs.append({**asdict(cost), "floor": bare, "ratio": cost.wall / bare})
     fill(result, pairs)
     bench.results.append(result)

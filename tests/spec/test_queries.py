@@ -1,0 +1,124 @@
+"""Great Expectations writes the SQL of rules once: the next night asks what was kept."""
+
+import subprocess
+import sys
+
+import duckdb
+import pytest
+from pydantic import ValidationError
+
+from common.errors import DefinitionError
+from common.settings import ROOT
+from expectations import engine, queries
+from expectations.runner import validate
+from tests.spec.test_rules import rule
+from tests.world import Cameras, monitor
+
+POSITIVE = rule(rule="positive", expect_column_values_to_be_between={"column": "n", "min_value": 1})
+EVEN = rule(rule="even", expect_rows_to_satisfy={"condition": "n % 2 = 0"})
+
+
+@pytest.fixture(autouse=True)
+def another_process(monkeypatch):
+    """As if nothing had been written in this one."""
+    monkeypatch.setattr(queries, "_written", {})
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How often Great Expectations was asked."""
+    times = []
+    ask = engine.ask
+    monkeypatch.setattr(engine, "ask", lambda *a, **k: times.append(a) or ask(*a, **k))
+    return times
+
+
+def broken(rules, kept, kind="INT", rows="(-1), (2), (3)"):
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"CREATE TABLE staged AS SELECT row_number() OVER () AS _row, n::{kind} AS n "
+            f"FROM (VALUES {rows}) AS t (n); CREATE VIEW typed AS FROM staged"
+        )
+        validate(connection, rules, where="test", kept=kept)
+        return connection.execute("SELECT _row, rule FROM broken ORDER BY ALL").fetchall()
+
+
+FOUND = [(1, "even"), (1, "positive"), (3, "even")]
+
+
+def test_what_is_kept_finds_the_same_and_asks_nobody(tmp_path, asked, monkeypatch):
+    kept = tmp_path / "rules" / "test.json"
+    assert broken([POSITIVE, EVEN], kept) == FOUND
+    monkeypatch.setattr(queries, "_written", {})
+    assert broken([POSITIVE, EVEN], kept) == FOUND
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rules": [EVEN, POSITIVE]},
+        {"rules": [POSITIVE, rule(rule="even", expect_rows_to_satisfy={"condition": "n < 3"})]},
+        {"rules": [POSITIVE, EVEN], "kind": "BIGINT"},
+    ],
+)
+def test_other_rules_or_columns_are_written_anew(tmp_path, asked, change):
+    kept = tmp_path / "test.json"
+    broken([POSITIVE, EVEN], kept)
+    anew = broken(**change, kept=None)
+    queries._written.clear()
+    assert broken(**change, kept=kept) == anew
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"key": "another", "queries": []}'])
+def test_a_file_that_cannot_be_used_is_replaced(tmp_path, asked, content):
+    kept = tmp_path / "test.json"
+    kept.write_text(content)
+    assert broken([POSITIVE, EVEN], kept) == FOUND
+    assert kept.read_text() != content
+    assert [one.name for one in tmp_path.iterdir()] == ["test.json"]
+
+
+def test_an_expectation_that_names_no_rows_is_refused():
+    mean = rule(rule="mean", expect_column_mean_to_be_between={"column": "n", "min_value": 0})
+    with pytest.raises(DefinitionError, match=r"mean: .* does not tell which rows break it"):
+        broken([EVEN, mean], None)
+
+
+@pytest.mark.parametrize("condition", ["nowhere = 1", "CAST('x' || n AS INT) = 1"])
+def test_a_rule_that_cannot_be_run_is_named_without_a_value(condition):
+    wrong = rule(rule="wrong", expect_rows_to_satisfy={"condition": condition})
+    with pytest.raises(DefinitionError, match=r"rule wrong cannot be run \(\w+\)"):
+        broken([EVEN, wrong], None)
+
+
+def test_no_rule_holds_mostly():
+    with pytest.raises(ValidationError, match="mostly"):
+        rule(rule="m", expect_column_values_to_be_unique={"column": "n", "mostly": 0.9})
+
+
+NEXT_NIGHT = """
+import sys
+from datetime import date
+from pathlib import Path
+from common.definition import load_sources
+from common.settings import Settings
+from pipeline.sync import sync
+settings = Settings(home=Path(sys.argv[1]), today=date(2026, 11, 24))
+source = load_sources(settings)["cctv"]
+account = sync(settings, source, source.stream("monitor"), lambda _: f"sqlite:///{sys.argv[2]}")
+print(account.inserted, "great_expectations" in sys.modules)
+"""
+
+
+def test_the_next_night_does_not_import_great_expectations(tmp_path):
+    world = Cameras(tmp_path)
+    world.hold(monitor(1))
+    world.sync()
+    world.hold(monitor(1), monitor(2))
+    done = subprocess.run(
+        [sys.executable, "-c", NEXT_NIGHT, world.settings.home, world.database],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "1 False"
