@@ -32,8 +32,8 @@ EXCLUDED = 0.01
 SAMPLED, ONE_IN = 100, 10
 """Most pairs drawn from each stratum (accepted, doubtful, rejected), and one of how many: a small
 city keeps its questions."""
-TELLING = ("nik", "birth_date", "household_number", "partner_nik", "mother_nik", "mother_sound",
-           "father_nik", "father_sound", "phone", "birth_time")  # fmt: skip
+TELLING = ("nik", "birth_date", "household_number", "address", "partner_nik", "mother_nik",
+           "mother_sound", "father_nik", "father_sound", "phone", "birth_time")  # fmt: skip
 STRATUM = f"""CASE WHEN probability >= {CERTAIN} THEN 'accepted'
     WHEN probability < {EXCLUDED} THEN 'rejected' ELSE 'doubtful' END"""
 QUESTION = "one, other, kind, weight, probability, worth, rivals, state, same, different, unsure"

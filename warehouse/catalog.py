@@ -207,18 +207,21 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
     """Create what the schema home and the definitions ask for; harmless when all is there.
 
     A landing table gets the columns that its definition gained, empty in older rows; it keeps those
-    that the definition no longer names. Raises WarehouseFault when a table exists in another shape.
+    that the definition no longer names. A table that is `remade` is made empty in its new shape.
+    Raises WarehouseFault when another table exists in another shape.
     """
     with writing(settings) as connection:
         _bound_writers(connection)
         present = _present(connection)
         if differences := _disagreements(present, sources):
             lacking = _lacking_columns(present, sources)
-            missing = [name for name, fault in differences.items() if fault == "missing"]
+            missing = {name for name, fault in differences.items() if fault == "missing"}
+            outdated = {name for name in differences if name in tables() and tables()[name].remade}
+            outdated -= missing
             wrong = {
                 name: fault
                 for name, fault in differences.items()
-                if name not in missing and name not in lacking
+                if name not in missing | outdated and name not in lacking
             }
             if wrong:
                 raise WarehouseFault(
@@ -226,7 +229,7 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
                     next_step="the schema home changed under a loaded table; see "
                     "docs/warehouse.md, 'When a table changes shape'.",
                 )
-            _create(connection, sources, set(missing), lacking)
+            _create(connection, sources, missing, outdated, lacking)
 
 
 def _bound_writers(connection: duckdb.DuckDBPyConnection) -> None:
@@ -242,13 +245,16 @@ def _create(
     connection: duckdb.DuckDBPyConnection,
     sources: dict[str, Source],
     missing: set[str],
+    outdated: set[str],
     lacking: dict[str, list[str]],
 ) -> None:
     with transaction(connection):
         for schema in SCHEMAS:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS lake.{schema}")
         for name, statement in _statements(sources).items():
-            if name in missing:
+            if name in outdated:
+                connection.execute(f"DROP TABLE lake.{name}")
+            if name in missing | outdated:
                 connection.execute(statement)
         for name, columns in lacking.items():
             for column in columns:

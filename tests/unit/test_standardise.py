@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from stdnum.id import nik as oracle
 
 from common.settings import Settings
-from transforms.standardise import birth_dates, names, nik, places, senders
+from transforms.standardise import addresses, birth_dates, names, nik, places, senders
 from warehouse.catalog import open_duckdb
 
 TODAY = ibis.date(2026, 11, 1)
@@ -117,6 +117,32 @@ PAIRS = [
     (nik.whole, "3274013201900001", None),
     (nik.whole, "3274010113900001", None),
     (nik.whole, "3274010101900000", None),
+    (addresses.rt, "Jl. Kartini No. 5 RT 05 RW 08", "005"),
+    (addresses.rt, "RT 002 RW 004", "002"),
+    (addresses.rt, "GG. MAWAR RT.005/RW.008", "005"),
+    (addresses.rt, "RW 06 RT 5", "005"),
+    (addresses.rt, "Blok Siwodi RT/RW 03/10 Kel. Kalijaga", "003"),
+    (addresses.rt, "Jl. Smart 12", None),
+    (addresses.rt, "JL. KARTINI RT 1234", None),
+    (addresses.rt, None, None),
+    (addresses.rw, "RW 06 RT 05", "006"),
+    (addresses.rw, "RT.005/RW.008", "008"),
+    (addresses.rw, "RT/RW: 003-010", "010"),
+    (addresses.rw, "JL. KARTINI RT 05", None),
+    (addresses.street, "Jalan  Kartini No. 5 RT 05 RW 08", "KARTINI 5"),
+    (addresses.street, "JLN. KARTINI NO.05", "KARTINI 5"),
+    (addresses.street, "Kartini Nomor 5, Kel. Kebonbaru Kec. Kejaksan 45121", "KARTINI 5"),
+    (addresses.street, "Gang Mawar 3/A RT.005/RW.008", "GG MAWAR 3 A"),
+    (addresses.street, "Kp. Kanoman Utara DSN III RW 06 RT 05", "KP KANOMAN UTARA DUSUN III"),
+    (addresses.street, "PERUMNAS BURUNG BLOK B-12 RT/RW 03/10", "PERUM BURUNG BLOK B 12"),
+    (addresses.street, "JL. PANGERAN DRAJAT", "PANGERAN DRAJAT"),
+    (addresses.street, "JL. KOTABARU 1", "KOTABARU 1"),
+    (addresses.street, "RT 05 RW 08", None),
+    (addresses.street, "", None),
+    (addresses.standard, "Jln Kartini no 5 rt 5 rw 8", "KARTINI 5 RT 005 RW 008"),
+    (addresses.standard, "Jalan Kartini Nomor 5 RW.08/RT.05", "KARTINI 5 RT 005 RW 008"),
+    (addresses.standard, "Jl. Kartini No. 5", None),
+    (addresses.standard, "RT 05 RW 08", None),
     (birth_dates.day, date(1990, 3, 12), "1990.3.12"),
     (birth_dates.day, date(1990, 12, 3), "1990.3.12"),
     (places.town, "KAB. CIREBON", "CIREBON"),

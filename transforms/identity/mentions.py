@@ -4,13 +4,13 @@
 - `mention_id` (text: record and role), `source_record_id`, `role` (resident, book, child, mother,
   father, reporter),
 - what identifies: `nik`, `name`, `words`, `sound`, `birth_date`, `day` (day and month in either
-  order), `sex`, `town`, `household_number`, `phone`,
+  order), `sex`, `town`, `household_number`, `address`, `phone`,
 - who belongs to the person: `mother_nik`, `mother_sound`, `father_nik`, `father_sound`,
   `partner_nik`, `birth_time` (of a child),
 - `believed_from`: a birth date that lies ahead,
-- what else is known: `person_name`, `birth_place`, `mother_name` and `father_name` as written,
-  `region_code`, `status`, `said_in` (core table), `said_at` (by the source, else the night it
-  came), `batch_id` (the newest that changed the record).
+- what else is known: `person_name`, `birth_place`, `mother_name`, `father_name` and `home_address`
+  as written, `region_code`, `status`, `said_in` (core table), `said_at` (by the source, else the
+  night it came), `batch_id` (the newest that changed the record).
 What identifies is standardised (`transforms/standardise`); what says nothing is NULL.
 """
 
@@ -20,7 +20,7 @@ import ibis
 import ibis.expr.types as ir
 
 from transforms import TableByName, now
-from transforms.standardise import birth_dates, names, nik, places, senders
+from transforms.standardise import addresses, birth_dates, names, nik, places, senders
 
 COLUMNS = {
     "source_record_id": "uuid",
@@ -31,6 +31,7 @@ COLUMNS = {
     "sex": "string",
     "town": "string",
     "household_number": "string",
+    "address": "string",
     "mother_nik": "string",
     "mother_name": "string",
     "father_nik": "string",
@@ -54,6 +55,7 @@ COMPARED = (
     "sex",
     "town",
     "household_number",
+    "address",
     "phone",
     "mother_nik",
     "mother_sound",
@@ -65,8 +67,9 @@ COMPARED = (
 """What decides who it is; the rest only tells of it."""
 REGISTRY = "resident"
 HEAD_AND_SPOUSE = ("1", "2", "3")
-JOINED = ("person", "book_resident", "birth_report", "birth_certificate", "birth_notice")
-"""Core tables that speak of people, beside the inbox; each has a narrow one of identifiers."""
+OTHERS = ("book_resident", "birth_report", "birth_certificate", "birth_notice")
+"""Core tables that speak of people, beside registry and inbox; each has a narrow one of
+identifiers."""
 NAMED = ("mother", "father", "reporter")
 """Roles in which a record speaks of nobody when it says neither a name nor a number."""
 
@@ -87,7 +90,8 @@ def as_written(table: TableByName) -> ir.Table:
 def versions(table: TableByName) -> ir.Table:
     """source_record_id, batch_id: every record that may speak of a person tonight, and the newest
     batch that changed it; one that is unchanged has the mentions it had."""
-    spoken = [_joined(table, name) for name in JOINED] + [_named_reports(table)]
+    spoken = [_with_home(_joined(table, "person"), table)]
+    spoken += [_joined(table, name) for name in OTHERS] + [_named_reports(table)]
     return ibis.union(*(rows.select("source_record_id", "batch_id") for rows in spoken))
 
 
@@ -101,6 +105,21 @@ def _joined(table: TableByName, name: str, at: str = "valid_from") -> ir.Table:
     )
     both = both.mutate(batch_id=ibis.greatest(both.batch_id, both.named_by))
     return _said(both, f"core.{name}", both[at])
+
+
+def _with_home(person: ir.Table, table: TableByName) -> ir.Table:
+    """Residents with the `address` of their household; its batches are theirs."""
+    home = _joined(table, "household")
+    home = home.select(
+        household_record_id="source_record_id", address=_address(home), housed_by="batch_id"
+    )
+    housed = person.left_join(home, "household_record_id").drop("household_record_id_right")
+    return housed.mutate(batch_id=ibis.greatest(housed.batch_id, housed.housed_by.fill_null(0)))
+
+
+def _address(rows: ir.Table) -> ir.StringValue:
+    """Street, RT and RW, which stand in columns of their own, in one text."""
+    return rows.address + " RT " + rows.rt + " RW " + rows.rw
 
 
 def _said(rows: ir.Table, said_in: str, at: ir.Value) -> ir.Table:
@@ -127,7 +146,7 @@ def _mention(rows: ir.Table, role: str, **said: ir.Value) -> ir.Table:
 
 
 def _residents(table: TableByName) -> ir.Table:
-    person = _joined(table, "person")
+    person = _with_home(_joined(table, "person"), table)
     person = person.mutate(
         said_at=ibis.coalesce(person.changed_at, person.registered_at, person.said_at)
     )
@@ -151,6 +170,7 @@ def _residents(table: TableByName) -> ir.Table:
         sex=person.sex,
         town=person.birth_place,
         household_number=person.household_number,
+        address=person.address,
         mother_nik=person.mother_nik,
         mother_name=person.mother_name,
         father_nik=person.father_nik,
@@ -171,6 +191,7 @@ def _books(table: TableByName) -> ir.Table:
         sex=book.sex,
         town=book.birth_place,
         household_number=book.household_number,
+        address=_address(book),
         mother_nik=book.mother_nik,
         mother_name=book.mother_name,
         father_nik=book.father_nik,
@@ -257,6 +278,7 @@ def _notices(table: TableByName) -> list[ir.Table]:
             mother_name=notice.mother_name,
             father_name=notice.father_name,
             birth_time=notice.birth_time,
+            address=notice.address,
         ),
         _mention(
             notice,
@@ -264,6 +286,7 @@ def _notices(table: TableByName) -> list[ir.Table]:
             nik=notice.mother_nik,
             name=notice.mother_name,
             sex=ibis.literal("female"),
+            address=notice.address,
         ),
         _mention(
             notice,
@@ -271,6 +294,7 @@ def _notices(table: TableByName) -> list[ir.Table]:
             name=notice.father_name,
             sex=ibis.literal("male"),
             partner_nik=notice.mother_nik,
+            address=notice.address,
         ),
     ]
 
@@ -289,6 +313,9 @@ def standardised(spoken: ir.Table, today: date) -> ir.Table:
     """Mentions as written (COLUMNS) → as they are compared."""
     for column in ("name", "mother_name", "father_name"):
         spoken = spoken.left_join(_spelt(spoken, column), column).drop(f"{column}_right")
+    placed = _written(spoken, "address")
+    placed = placed.mutate(address_standard=addresses.standard(placed.address))
+    spoken = spoken.left_join(placed, "address").drop("address_right")
     numbers = {
         name: nik.whole(spoken[name]) for name in ("nik", "mother_nik", "father_nik", "partner_nik")
     }
@@ -311,14 +338,20 @@ def standardised(spoken: ir.Table, today: date) -> ir.Table:
         town=places.town(spoken.town),
         birth_place=spoken.town,
         household_number=nik.digits(spoken.household_number),
+        address=spoken.address_standard,
+        home_address=spoken.address,
         phone=senders.phone(spoken.phone),
     )  # fmt: skip
     return made.filter(made.role.notin(NAMED) | made.nik.notnull() | made.name.notnull())
 
 
 def _spelt(spoken: ir.Table, column: str) -> ir.Table:
-    """Each name that the column has, once, for many people share one: the column, and with
-    `_standard` and `_sound` behind."""
-    written = spoken.select(column).filter(spoken[column].notnull()).distinct()
+    """Each name that the column has: the column, and with `_standard` and `_sound` behind."""
+    written = _written(spoken, column)
     standard = written.mutate(**{f"{column}_standard": names.standard(written[column])})
     return standard.mutate(**{f"{column}_sound": names.sound(standard[f"{column}_standard"])})
+
+
+def _written(spoken: ir.Table, column: str) -> ir.Table:
+    """Each value of the column once, for many people share one."""
+    return spoken.select(column).filter(spoken[column].notnull()).distinct()

@@ -54,7 +54,7 @@ def _parent(side: str) -> tuple[str, str]:
 MOTHER, OTHER_MOTHER = _parent("mother")
 FATHER, OTHER_FATHER = _parent("father")
 SAME_NUMBER, SAME_SOUND, SAME_DAY = _agree("nik"), _agree("sound"), _agree("birth_date")
-SAME_HOME = f"({_agree('household_number')} OR {_agree('partner_nik')})"
+SAME_HOME = f"({_agree('household_number')} OR {_agree('partner_nik')} OR {_agree('address')})"
 SAME_FAMILY = f"({MOTHER} OR {FATHER} OR {SAME_HOME})"
 
 COMPARISONS = (
@@ -119,11 +119,11 @@ COMPARISONS = (
     Comparison(
         "family",
         ("mother_nik", "mother_sound", "father_nik", "father_sound", "household_number",
-         "partner_nik"),
+         "partner_nik", "address"),
         (
             Level("both parents", f"{MOTHER} AND {FATHER}", 0.3),
             Level(
-                "same household or partner",
+                "same household, partner or address",
                 f"{SAME_HOME} AND NOT {OTHER_MOTHER} AND NOT {OTHER_FATHER}",
                 0.3,
             ),
@@ -156,6 +156,7 @@ BLOCKING = (
     ("birth_date", "mother_sound", "sex"),
     ("household_number", "day"),
     ("household_number", "sound"),
+    ("address", "sound"),
     ("partner_nik", "sex"),
     ("phone", "sound"),
     ("substr(nik, 1, 12)", "substr(sound, 1, 3)"),

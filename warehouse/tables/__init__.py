@@ -50,6 +50,7 @@ class Table(Strict):
     owner: str = "dkis"
     history: bool = False
     identity: bool = Field(False, description="narrow table of direct identifiers")
+    remade: bool = Field(False, description="made from core again; in another shape it is dropped")
     key: tuple[str, ...]
     columns: dict[str, Column]
 

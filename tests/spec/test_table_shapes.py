@@ -1,0 +1,40 @@
+"""A lake whose tables have another shape than the schema home asks for."""
+
+import pytest
+
+from common.errors import WarehouseFault
+from tests.world import Cameras, monitor
+from warehouse.catalog import reading, set_up, writing
+from warehouse.tables import tables
+
+
+def alter(world, statement):
+    with writing(world.settings) as connection:
+        connection.execute(statement)
+
+
+def columns(world, table):
+    with reading(world.settings) as connection:
+        return [row[0] for row in connection.execute(f"DESCRIBE lake.{table}").fetchall()]
+
+
+def test_a_table_of_another_shape_is_refused_by_name_and_nothing_changes(tmp_path):
+    world = Cameras(tmp_path)
+    world.hold(monitor(1))
+    world.sync()
+    alter(world, "ALTER TABLE lake.core.camera RENAME COLUMN camera_name TO name")
+    with pytest.raises(WarehouseFault, match=r"core\.camera: columns differ: camera_name, name"):
+        set_up(world.settings, world.sources)
+    alter(world, "ALTER TABLE lake.core.camera RENAME COLUMN name TO camera_name")
+    set_up(world.settings, world.sources)
+    assert len(world.core()) == 1
+
+
+@pytest.mark.parametrize("table", [name for name, one in tables().items() if one.remade])
+def test_a_table_that_is_made_again_is_made_in_its_new_shape(tmp_path, table):
+    world = Cameras(tmp_path)
+    alter(world, f"ALTER TABLE lake.{table} DROP COLUMN role")
+    alter(world, f"INSERT INTO lake.{table} (source_record_id) VALUES (uuid())")
+    set_up(world.settings, world.sources)
+    assert columns(world, table) == list(tables()[table].columns)
+    assert world.rows(f"FROM lake.{table}") == []
