@@ -56,6 +56,8 @@ def validate(
     for rule in about_rows:
         if rule.implicates != "all":
             _spare(connection, rule, rule.implicates)
+        if "mostly" in rule.arguments:
+            _tolerate(connection, rule)
     _count(connection, [rule for rule in rules if rule in about_rows or rule in about_all],
            failed_as_a_whole)  # fmt: skip
     return [
@@ -161,6 +163,21 @@ def _note_conditions(
         JOIN (VALUES {names}) AS asked (bit, rule, severity) ON bits & bit <> 0
         WHERE bits <> 0
         """
+    )
+
+
+def _tolerate(connection: duckdb.DuckDBPyConnection, rule: Rule) -> None:
+    """Take a rule out of `broken` that holds for the share of rows which it asks for: of all rows,
+    or of those that have a value where the rule is about values."""
+    column = rule.arguments.get("column")
+    asked = "*" if column is None or rule.kind.endswith("_be_null") else f'"{column}"'
+    connection.execute(
+        f"""
+        DELETE FROM broken WHERE rule = $rule AND (
+            SELECT count(*) FROM broken WHERE rule = $rule
+        ) <= (1 - $mostly) * (SELECT count({asked}) FROM typed) + 1e-9
+        """,
+        {"rule": rule.rule, "mostly": rule.arguments["mostly"]},
     )
 
 

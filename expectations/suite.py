@@ -86,12 +86,6 @@ class Rule(BaseModel):
             raise ValueError("`implicates` goes with expect_rows_to_satisfy")
         return self
 
-    @model_validator(mode="after")
-    def _is_about_each_row(self) -> "Rule":
-        if "mostly" in self.arguments:
-            raise ValueError("a rule holds for each row: `mostly` is not known here")
-        return self
-
     @property
     def is_about_rows(self) -> bool:
         return not self.kind.startswith("expect_table_")

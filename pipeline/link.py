@@ -22,7 +22,7 @@ from common.settings import Settings
 from transforms import identity, standardise
 from transforms.identity import affected, golden, matching, training
 from transforms.identity.birth_cases import birth_cases
-from transforms.identity.mentions import mentions, versions
+from transforms.identity.mentions import HOMES, mentions, versions
 from transforms.identity.partition import candidates, partition
 from warehouse import decisions, linking, models, persons
 from warehouse.catalog import (
@@ -156,7 +156,8 @@ def _gather_changes(connection: duckdb.DuckDBPyConnection, today: date) -> None:
         touched = backend.table("touched", database=("temp", "main"))
 
         def of_touched(name: str) -> ir.Table:
-            return of_core(name).semi_join(touched, "source_record_id")
+            rows = of_core(name)
+            return rows if name in HOMES else rows.semi_join(touched, "source_record_id")
 
         _create(connection, "fresh", mentions(of_touched, today))
     affected.changed(connection)

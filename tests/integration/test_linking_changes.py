@@ -26,7 +26,7 @@ def link_anew(town):
 
 def change(town, random, per_thousand):
     """As a night's batches do: names misspelt and put right, numbers, dates and households
-    exchanged, records deleted and sent again."""
+    exchanged, records deleted and sent again, houses numbered anew."""
     with writing(town.settings) as connection, transaction(connection):
         (batch,) = connection.execute(
             "SELECT max(batch_id) + 1 FROM (SELECT batch_id FROM lake.ops.ledger "
@@ -58,6 +58,8 @@ def change(town, random, per_thousand):
             SET household_number = other.household_number, batch_id = {batch}
             FROM moved JOIN moved other ON other.n = moved.n + 1
             WHERE one.source_record_id = moved.source_record_id AND one.valid_to IS NULL;
+            UPDATE lake.core.household_identity SET address = address || ' A', batch_id = {batch}
+            WHERE valid_to IS NULL AND {chosen("numbered")};
             UPDATE lake.core.person SET batch_id = {batch},
                 birth_date = birth_date + if(hash(source_record_id) % 2 = 0, 1, 36500)
             WHERE valid_to IS NULL AND {chosen("born")}

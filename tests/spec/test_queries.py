@@ -5,7 +5,6 @@ import sys
 
 import duckdb
 import pytest
-from pydantic import ValidationError
 
 from common.errors import DefinitionError
 from common.settings import ROOT
@@ -93,9 +92,19 @@ def test_a_rule_that_cannot_be_run_is_named_without_a_value(condition):
         broken([EVEN, wrong], None)
 
 
-def test_no_rule_holds_mostly():
-    with pytest.raises(ValidationError, match="mostly"):
-        rule(rule="m", expect_column_values_to_be_unique={"column": "n", "mostly": 0.9})
+@pytest.mark.parametrize(
+    ("kind", "mostly", "found"),
+    [
+        ("expect_column_values_to_not_be_null", 0.8, []),
+        ("expect_column_values_to_not_be_null", 0.81, [(5, "mostly")]),
+        ("expect_column_values_to_be_unique", 0.5, []),
+        ("expect_column_values_to_be_unique", 0.51, [(1, "mostly"), (2, "mostly")]),
+    ],
+)
+def test_what_holds_mostly_may_be_broken_by_few(kind, mostly, found):
+    """Of all rows, or of those that have a value, as Great Expectations counts them."""
+    most = rule(rule="mostly", **{kind: {"column": "n", "mostly": mostly}})
+    assert broken([most], None, rows="(1), (1), (2), (3), (NULL)") == found
 
 
 NEXT_NIGHT = """

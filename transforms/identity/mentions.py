@@ -66,6 +66,8 @@ COMPARED = (
 )
 """What decides who it is; the rest only tells of it."""
 REGISTRY = "resident"
+HOMES = ("core.household", "core.household_identity")
+"""Core tables that speak of no person, and say where residents live."""
 HEAD_AND_SPOUSE = ("1", "2", "3")
 OTHERS = ("book_resident", "birth_report", "birth_certificate", "birth_notice")
 """Core tables that speak of people, beside registry and inbox; each has a narrow one of
