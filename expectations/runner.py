@@ -17,6 +17,7 @@ from expectations.suite import AllButOne, Rule, cannot_be_run
 
 ROW_CONDITION = re.compile(r"SELECT _row(, \w+)+ \nFROM typed \nWHERE (?P<condition>.+)", re.DOTALL)
 """How Great Expectations asks for the rows that break a rule about single rows."""
+SUBQUERY = re.compile(r"\bSELECT\b", re.IGNORECASE)
 RULES_IN_ONE_PASS = 62  # bits of a BIGINT
 
 
@@ -118,10 +119,12 @@ def _note_broken(
     connection: duckdb.DuckDBPyConnection, asked: list[tuple[Rule, str]], where: str
 ) -> None:
     """Add the rows that break the rules to `broken`: one pass for all rules that are a condition on
-    a row, one for each of the others. Raises DefinitionError for a rule that cannot be run."""
+    a row alone, one for each of the others, for each has a hash table of its own and together they
+    would need all memory at once. Raises DefinitionError for a rule that cannot be run."""
     conditions, others = [], []
     for rule, query in asked:
-        if found := ROW_CONDITION.fullmatch(query):
+        found = ROW_CONDITION.fullmatch(query)
+        if found and not SUBQUERY.search(found["condition"]):
             conditions.append((rule, found["condition"]))
         else:
             others.append((rule, query))

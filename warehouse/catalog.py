@@ -230,6 +230,7 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
                     "docs/warehouse.md, 'When a table changes shape'.",
                 )
             _create(connection, sources, missing, outdated, lacking)
+        _count_nothing(connection)
 
 
 def _bound_writers(connection: duckdb.DuckDBPyConnection) -> None:
@@ -259,6 +260,38 @@ def _create(
         for name, columns in lacking.items():
             for column in columns:
                 connection.execute(f'ALTER TABLE lake.{name} ADD COLUMN "{column}" VARCHAR')
+
+
+def _count_nothing(connection: duckdb.DuckDBPyConnection) -> None:
+    """Note of tables that never held a row that they hold none.
+
+    DuckLake notes how many rows a table has and the range of each column with the first row; until
+    then each query of the table asks the catalog again for every column (0032).
+    """
+    catalog = "__ducklake_metadata_lake.ducklake"
+    if not connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE uncounted AS
+        SELECT table_id FROM {catalog}_table WHERE end_snapshot IS NULL
+            AND table_id NOT IN (SELECT table_id FROM {catalog}_table_stats)
+            AND table_id NOT IN (SELECT table_id FROM {catalog}_data_file);
+        SELECT count(*) FROM uncounted
+        """
+    ).fetchall()[0][0]:
+        return
+    with transaction(connection):
+        connection.execute(
+            f"""
+            INSERT INTO {catalog}_table_stats (table_id, record_count, next_row_id, file_size_bytes)
+            SELECT table_id, 0, 0, 0 FROM uncounted;
+            INSERT INTO {catalog}_table_column_stats (table_id, column_id, contains_null)
+            SELECT table_id, column_id, false FROM {catalog}_column AS one
+            SEMI JOIN uncounted USING (table_id)
+            WHERE end_snapshot IS NULL AND NOT EXISTS (
+                FROM {catalog}_column AS part WHERE part.table_id = one.table_id
+                    AND part.parent_column = one.column_id)
+            """
+        )
 
 
 def _statements(sources: dict[str, Source]) -> dict[str, str]:

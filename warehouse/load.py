@@ -367,10 +367,11 @@ def _write_landing(area: Staging, account: Account) -> None:
         int(_scalar(connection, f"SELECT count(*) FROM {name}")) for name in ("exception", "change")
     )
     if exceptions < changed:
-        rows = """raw LEFT JOIN exception USING (_row)
-            WHERE exception._row IS NULL OR exception._op IN ('insert', 'update')"""
-        op, flags = "coalesce(exception._op, 'insert')", "coalesce(exception._flags, [])"
-        place = "exception._place"
+        connection.execute("CREATE TEMP TABLE excepted AS FROM exception")
+        rows = """raw LEFT JOIN excepted USING (_row)
+            WHERE excepted._row IS NULL OR excepted._op IN ('insert', 'update')"""
+        op, flags = "coalesce(excepted._op, 'insert')", "coalesce(excepted._flags, [])"
+        place = "excepted._place"
     else:
         rows = """raw JOIN change USING (_row) LEFT JOIN past USING (_row)
             WHERE change._op IN ('insert', 'update')"""

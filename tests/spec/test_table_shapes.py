@@ -38,3 +38,35 @@ def test_a_table_that_is_made_again_is_made_in_its_new_shape(tmp_path, table):
     set_up(world.settings, world.sources)
     assert columns(world, table) == list(tables()[table].columns)
     assert world.rows(f"FROM lake.{table}") == []
+
+
+NOTES = """
+    SELECT column_name, record_count, next_row_id, contains_null, min_value, max_value
+    FROM __ducklake_metadata_lake.ducklake_table_stats
+    JOIN __ducklake_metadata_lake.ducklake_table USING (table_id)
+    JOIN __ducklake_metadata_lake.ducklake_column USING (table_id)
+    JOIN __ducklake_metadata_lake.ducklake_table_column_stats USING (table_id, column_id)
+    WHERE table_name = 'drift' AND ducklake_table.end_snapshot IS NULL
+    ORDER BY column_order
+"""
+DRIFTS = """
+    INSERT INTO lake.ops.drift (source, stream, batch_id) VALUES ('a', 'b', 2), ('c', NULL, 1)
+"""
+
+
+def test_a_table_that_never_held_a_row_is_noted_as_empty_and_then_as_any_other(tmp_path):
+    world = Cameras(tmp_path)
+    with writing(world.settings) as connection:
+        noted = connection.execute(NOTES).fetchall()
+        assert {row[1:] for row in noted} == {(0, 0, 0, None, None)}
+        connection.execute(DRIFTS)
+        begun_with_a_note = connection.execute(NOTES).fetchall()
+        connection.execute(f"DROP TABLE lake.ops.drift; {tables()['ops.drift'].ddl('lake')}")
+        assert connection.execute(NOTES).fetchall() == []
+        connection.execute(DRIFTS)
+        assert connection.execute(NOTES).fetchall() == begun_with_a_note
+        before = connection.execute("FROM lake.ops.drift ORDER BY batch_id").fetchall()
+    set_up(world.settings, world.sources)
+    assert world.rows("FROM lake.ops.drift ORDER BY batch_id") == before
+    assert world.rows("SELECT source FROM lake.ops.drift WHERE batch_id = 1") == [("c",)]
+    assert world.rows("SELECT source FROM lake.ops.drift WHERE stream IS NULL") == [("c",)]
