@@ -143,6 +143,7 @@ def _pairs(settings: Settings, batch: int) -> int:
         for keys in BLOCKING
     )
     with reading(settings) as connection:
+        connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}B'")
         connection.execute("CREATE TEMP TABLE mention AS FROM lake.core.mention_identity")
         return int(connection.execute(f"SELECT count(*) FROM ({joins})").fetchall()[0][0])
 
