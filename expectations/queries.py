@@ -11,10 +11,16 @@ from pathlib import Path
 import duckdb
 
 from common.errors import DefinitionError
+from common.settings import Settings
 from expectations.suite import Rule
 
 ENGINE = Path(__file__).with_name("engine.py")
 _written: dict[str, list[str]] = {}
+
+
+def kept_of(settings: Settings, asked: str) -> Path:
+    """The file of the rules that are asked of a stream or a core table."""
+    return settings.home / "rules" / f"{asked}.json"
 
 
 def queries(
@@ -45,7 +51,7 @@ def _key(connection: duckdb.DuckDBPyConnection, rules: list[Rule]) -> str:
 def _read(kept: Path | None, key: str) -> list[str] | None:
     try:
         found = json.loads(kept.read_text()) if kept else {}
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):
         return None
     return found["queries"] if found.get("key") == key else None
 

@@ -42,25 +42,25 @@ def validate(
     from the views `typed` and, for rules across rows, `known`. `kept`: see `queries`.
 
     Rules about the table as a whole are asked only when the batch is the `whole` of it; they raise
-    TooFewRows when they are critical and fail. Raises
-    DefinitionError when a rule cannot be run (a column it names is not there).
+    TooFewRows when they are critical and fail. Raises DefinitionError when a rule cannot be run (a
+    column it names is not there).
     """
     connection.execute("CREATE TABLE broken (_row BIGINT, rule VARCHAR, severity VARCHAR)")
+    has_rows = connection.execute("SELECT 1 FROM staged LIMIT 1").fetchone() is not None
+    rules = [rule for rule in rules if (has_rows if rule.is_about_rows else whole)]
     about_rows = [rule for rule in rules if rule.is_about_rows]
-    if not connection.execute("SELECT 1 FROM staged LIMIT 1").fetchone():
-        about_rows = []
-    about_all = [rule for rule in rules if whole and not rule.is_about_rows]
-    failed_as_a_whole = _ask_whole(connection, about_all, where)
+    failed_as_a_whole = _ask_whole(
+        connection, [rule for rule in rules if not rule.is_about_rows], where
+    )
     if about_rows:
-        asked = queries(connection, about_rows, where=where, kept=kept)
-        _note_broken(connection, list(zip(about_rows, asked, strict=True)), where)
+        written = queries(connection, about_rows, where=where, kept=kept)
+        _note_broken(connection, list(zip(about_rows, written, strict=True)), where)
     for rule in about_rows:
         if rule.implicates != "all":
             _spare(connection, rule, rule.implicates)
         if "mostly" in rule.arguments:
             _tolerate(connection, rule)
-    _count(connection, [rule for rule in rules if rule in about_rows or rule in about_all],
-           failed_as_a_whole)  # fmt: skip
+    _count(connection, rules, failed_as_a_whole)
     return [
         Finding(*row)
         for row in connection.execute(

@@ -12,6 +12,7 @@ import duckdb
 
 from common import clock
 from common.settings import Settings
+from expectations.queries import kept_of
 from expectations.runner import Finding, validate
 from expectations.suite import load_core_rules
 from warehouse import finding
@@ -45,9 +46,7 @@ def judge_core(settings: Settings) -> dict[str, list[Finding]]:
                 f"FROM current_{table.removeprefix('core.')}"
             )
             connection.execute("CREATE OR REPLACE VIEW staged AS FROM typed")
-            found[table] = validate(
-                connection, rules, where=table, kept=settings.home / "rules" / f"{table}.json"
-            )
+            found[table] = validate(connection, rules, where=table, kept=kept_of(settings, table))
             _record(settings, connection, table)
             connection.execute("DROP TABLE broken; DROP TABLE finding")
     finally:

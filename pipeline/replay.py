@@ -12,6 +12,7 @@ from common.definition import Source, Stream
 from common.errors import MuaraError
 from common.log import log
 from common.settings import Settings
+from expectations.queries import kept_of
 from expectations.runner import Finding, validate
 from expectations.suite import columns_named_in, load_rules
 from pipeline.judging import judgement_of, looks_beside
@@ -106,7 +107,8 @@ def is_due(settings: Settings, source: Source, stream: Stream) -> bool:
         needed = columns_named_in(looking)
         staging.type_rows(area, lambda rows: typed(rows, stream), needed)
         staging.give_known(area, lambda rows: typed(rows, stream), needed, unread=None)
-        validate(area.connection, looking, where=area.where, whole=False)
+        kept = kept_of(settings, f"{area.where}.looking")
+        validate(area.connection, looking, where=area.where, whole=False, kept=kept)
         if not staging.found_before(area, [rule.rule for rule in looking]):
             return True
     judgement.note(settings, source.name, stream.name, now)

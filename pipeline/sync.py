@@ -25,6 +25,7 @@ from common.log import stage as mark
 from common.settings import Settings
 from connectors.readers import Interval, Pull, read
 from connectors.readers.files import originals
+from expectations.queries import kept_of
 from expectations.runner import Finding, validate
 from expectations.suite import columns_named_in, load_rules
 from pipeline import drift
@@ -265,7 +266,7 @@ def run(
                 rules,
                 where=area.where,
                 whole=supply.whole,
-                kept=settings.home / "rules" / f"{area.where}.json",
+                kept=kept_of(settings, area.where),
             )
         )
         mark("validated", **where)
