@@ -6,6 +6,7 @@ expectation of our own, `expect_rows_to_satisfy`, takes a SQL condition for cros
 """
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ from pydantic.v1 import ValidationError
 
 from common.errors import DefinitionError
 from expectations.suite import Rule, cannot_be_run
+
+DUCKDB_ERROR = re.compile(r"duckdb\.(\w+Exception)")
 
 logging.getLogger("great_expectations").setLevel(logging.ERROR)
 
@@ -214,7 +217,6 @@ def _exception(info: dict[str, Any] | None) -> str | None:
     parts = [info] if "raised_exception" in info else list(info.values())
     for part in parts:
         if part.get("raised_exception"):
-            return (
-                str(part.get("exception_message", "")).split("(")[0].split(":")[0][:60] or "error"
-            )
+            said = DUCKDB_ERROR.search(str(part.get("exception_message", "")))
+            return said[1] if said else "error"
     return None
