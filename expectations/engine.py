@@ -33,6 +33,7 @@ from great_expectations.expectations.metrics.map_metric_provider import (
 )
 from great_expectations.expectations.registry import get_expectation_impl
 from pydantic.v1 import ValidationError
+from sqlalchemy.dialects.postgresql.base import PGCompiler
 
 from common.errors import DefinitionError
 from expectations.suite import Rule, cannot_be_run
@@ -50,6 +51,14 @@ class DuckDBExecutionEngine(SqlAlchemyExecutionEngine):
         if not self._connection:
             self._connection = self.engine.connect()
         yield self._connection
+
+
+class ValuesWithinSQL(PGCompiler):
+    """Great Expectations leaves placeholders of DuckDB's kind in the SQL that it gives. DuckDB's
+    dialect compiles as PostgreSQL's does."""
+
+    def visit_bindparam(self, bindparam: Any, *how: Any, **named: Any) -> Any:
+        return super().visit_bindparam(bindparam, *how, **{**named, "literal_binds": True})
 
 
 class StagingDatasource(SQLDatasource):
@@ -75,6 +84,7 @@ class StagingDatasource(SQLDatasource):
         )
         # A staged table has no primary key, and to look for one takes 0.15 s in every batch.
         engine.dialect.get_pk_constraint = _no_primary_key  # type: ignore[method-assign]
+        engine.dialect.statement_compiler = ValuesWithinSQL
         self._engine = engine
         kept = DuckDBExecutionEngine(engine=engine, create_temp_table=False)
         # Great Expectations declares the private attribute by its stock engine's class.

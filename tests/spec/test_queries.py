@@ -134,3 +134,20 @@ def test_the_next_night_does_not_import_great_expectations(tmp_path):
         cwd=ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "1 False"
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "rows", "expectation"),
+    [
+        ("INT", "(1), (2), (3)", [3], {"in_set": {"value_set": [1, 2]}}),
+        ("DECIMAL(9,2)", "(1.5), (2.5)", [2], {"not_be_in_set": {"value_set": [2.5]}}),
+        ("VARCHAR", "('L'), ('it''s'), ('x%')", [1], {"in_set": {"value_set": ["it's", "x%"]}}),
+        ("DATE", "('1899-12-31'), ('1900-01-01')", [1], {"between": {"min_value": "1900-01-01"}}),
+        ("INT", "(1), (1), (2)", [1, 2], {"unique": {}}),
+    ],
+)
+def test_values_stand_in_the_sql_whatever_their_type(kind, values, rows, expectation):
+    ((name, arguments),) = expectation.items()
+    name = name if name.startswith("not_") else f"be_{name}"
+    one = rule(rule="r", **{f"expect_column_values_to_{name}": {"column": "n", **arguments}})
+    assert broken([one], None, kind, values) == [(row, "r") for row in rows]
