@@ -55,7 +55,7 @@ def ours(folder: Path, which: str) -> float:
         **{name: table[name] if name in table.columns else ibis.null(kind)
            for name, kind in COLUMNS.items()}
     )  # fmt: skip
-    query = ibis.to_sql(standardised(written, TODAY), dialect="duckdb")
+    query = ibis.to_sql(standardised(written, ibis.literal(TODAY)), dialect="duckdb")
     connection.execute(
         f"""
         CREATE TABLE mention AS

@@ -118,7 +118,8 @@ def _gathered(settings: Settings, share: float, spelt: bool) -> duckdb.DuckDBPyC
         _spoil(connection, share)
     backend = ibis.duckdb.from_connection(connection)
     mentions = standardised(
-        backend.table("written", database=("memory", "main")), clock.today(settings)
+        backend.table("written", database=("memory", "main")),
+        ibis.literal(clock.today(settings)),
     )
     connection.execute(f"CREATE TABLE mention AS {ibis.to_sql(mentions, dialect='duckdb')}")
     connection.execute("CREATE TABLE decision (a VARCHAR, b VARCHAR, is_same BOOLEAN)")

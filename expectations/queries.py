@@ -2,20 +2,17 @@
 to import it takes seconds and a night asks the same rules as the night before.
 """
 
-import hashlib
-import json
-import os
 from importlib.metadata import version
 from pathlib import Path
 
 import duckdb
 
 from common.errors import DefinitionError
+from common.kept import kept, key_of
 from common.settings import Settings
 from expectations.suite import Rule
 
 ENGINE = Path(__file__).with_name("engine.py")
-_written: dict[str, list[str]] = {}
 
 
 def kept_of(settings: Settings, asked: str) -> Path:
@@ -24,19 +21,14 @@ def kept_of(settings: Settings, asked: str) -> Path:
 
 
 def queries(
-    connection: duckdb.DuckDBPyConnection, rules: list[Rule], *, where: str, kept: Path | None
+    connection: duckdb.DuckDBPyConnection, rules: list[Rule], *, where: str, path: Path | None
 ) -> list[str]:
     """Per rule about single rows the SQL of the rows (`_row`, …) of `typed` that break it.
 
-    `kept`: the file that holds what was written for the newest batch. Raises DefinitionError for a
+    `path`: the file that holds what was written for the newest batch. Raises DefinitionError for a
     rule that is not known, has wrong arguments, cannot be run, or is not about single rows.
     """
-    key = _key(connection, rules)
-    if key not in _written:
-        _written[key] = _read(kept, key) or _write(connection, rules, where)
-        if kept:
-            _keep(kept, key)
-    return _written[key]
+    return kept(path, _key(connection, rules), lambda: _write(connection, rules, where))
 
 
 def _key(connection: duckdb.DuckDBPyConnection, rules: list[Rule]) -> str:
@@ -44,23 +36,7 @@ def _key(connection: duckdb.DuckDBPyConnection, rules: list[Rule]) -> str:
     columns = connection.execute("DESCRIBE typed").fetchall()
     written_by = [version(name) for name in ("great_expectations", "sqlalchemy", "duckdb")]
     asked = [(rule.rule, rule.kind, rule.arguments) for rule in rules]
-    told = json.dumps([asked, columns, written_by], default=str, sort_keys=True)
-    return hashlib.sha256(ENGINE.read_bytes() + told.encode()).hexdigest()
-
-
-def _read(kept: Path | None, key: str) -> list[str] | None:
-    try:
-        found = json.loads(kept.read_text()) if kept else {}
-    except (FileNotFoundError, ValueError):
-        return None
-    return found["queries"] if found.get("key") == key else None
-
-
-def _keep(kept: Path, key: str) -> None:
-    kept.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = kept.with_suffix(f".{os.getpid()}.new")
-    new.write_text(json.dumps({"key": key, "queries": _written[key]}, indent=1))
-    new.replace(kept)
+    return key_of(asked, columns, written_by, files=[ENGINE])
 
 
 def _write(connection: duckdb.DuckDBPyConnection, rules: list[Rule], where: str) -> list[str]:

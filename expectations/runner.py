@@ -53,7 +53,7 @@ def validate(
         connection, [rule for rule in rules if not rule.is_about_rows], where
     )
     if about_rows:
-        written = queries(connection, about_rows, where=where, kept=kept)
+        written = queries(connection, about_rows, where=where, path=kept)
         _note_broken(connection, list(zip(about_rows, written, strict=True)), where)
     for rule in about_rows:
         if rule.implicates != "all":

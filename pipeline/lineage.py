@@ -103,7 +103,7 @@ def brought_in(source: Source, stream: Stream) -> Graph:
 def linked() -> Graph:
     """Persons: their ids are Muara's own; everything that a mention is made of decides which. Their
     golden records are made of the mentions, and the births of both."""
-    mention = mentions(_unbound, date.max)
+    mention = mentions(_unbound, ibis.literal(date.max))
     spoken = computed("mention", mention)
     read = frozenset().union(*(origin.values | origin.choice for origin in spoken.values()))
     claim = golden.claims(mention, now(_unbound("core.person_mention")))

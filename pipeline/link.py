@@ -4,19 +4,22 @@ The model is trained once and kept with its version in the lake; it changes only
 for it. One run is one transaction: a run that fails leaves the persons of the run before.
 """
 
-import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from functools import cache
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 import duckdb
 import ibis
 import ibis.expr.types as ir
-import splink
 
+import transforms
 from common import clock
 from common.errors import DefinitionError, WarehouseFault
+from common.kept import kept, key_of
 from common.log import log
 from common.settings import Settings
 from transforms import identity, standardise
@@ -24,7 +27,7 @@ from transforms.identity import affected, golden, matching, training
 from transforms.identity.birth_cases import birth_cases
 from transforms.identity.mentions import HOMES, mentions, versions
 from transforms.identity.partition import candidates, partition
-from warehouse import decisions, linking, models, persons
+from warehouse import decisions, linking, models, persons, tables
 from warehouse.catalog import (
     attach,
     by_name,
@@ -36,6 +39,11 @@ from warehouse.catalog import (
 )
 
 VERSION_LENGTH = 12
+
+
+@ibis.udf.scalar.builtin
+def tonight() -> date:  # type: ignore[empty-body]
+    """A macro of the connection, for SQL that is kept from night to night."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         attach(connection, settings)
         connection.execute("USE memory.main")
         today, rules = clock.today(settings), _rules()
+        connection.execute(f"CREATE TEMP MACRO tonight() AS DATE '{today}'")
         version = None if retrain else models.newest(connection)
         after = linking.newest(connection)
         anew = after is None or after[1:] != (version, rules)
@@ -87,7 +96,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
                 """
             )
         else:
-            _gather_changes(connection, today)
+            _gather_changes(connection, settings, today)
         definition = models.load(connection, version) if version else training.train(connection)
         decisions.standing(connection)
         matching.compare(connection, definition)
@@ -105,7 +114,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
             persons.assign(connection)
             events = persons.record(connection, today, version)
             if not dry_run:
-                _describe(connection)
+                _describe(connection, settings)
             count, compared, people, linked, moved = connection.execute(
                 """
                 SELECT (SELECT count(*) FROM lake.core.mention_identity),
@@ -127,20 +136,19 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
 
 
 def gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Table `mention` of `transforms.identity.mentions` from core. Raises WarehouseFault where it
-    would be empty."""
-    _create(connection, "mention", mentions(by_name(connection), clock.today(settings)))
+    """Table `mention` of `transforms.identity.mentions` from core, as of macro `tonight`. Raises
+    WarehouseFault where it would be empty."""
+    _create(connection, settings, "mention", lambda: mentions(by_name(connection), tonight()))
     if not connection.execute("SELECT count(*) FROM mention").fetchall()[0][0]:
         raise WarehouseFault(
             "core speaks of nobody yet", next_step="run a night first: `muara night`."
         )
 
 
-def _gather_changes(connection: duckdb.DuckDBPyConnection, today: date) -> None:
+def _gather_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, today: date) -> None:
     """View `mention` too, made anew only for the records that changed since the newest linking."""
     linking.recall(connection)
-    of_core = by_name(connection)
-    _create(connection, "version", versions(of_core))
+    _create(connection, settings, "version", lambda: versions(by_name(connection)))
     connection.execute(
         """
         CREATE TEMP VIEW household AS
@@ -152,33 +160,60 @@ def _gather_changes(connection: duckdb.DuckDBPyConnection, today: date) -> None:
     if not connection.execute("SELECT count(*) FROM touched").fetchall()[0][0]:
         connection.execute("CREATE TEMP VIEW fresh AS FROM before LIMIT 0")
     else:
-        backend = ibis.duckdb.from_connection(connection)
-        touched = backend.table("touched", database=("temp", "main"))
-
-        def of_touched(name: str) -> ir.Table:
-            rows = of_core(name)
-            return rows if name in HOMES else rows.semi_join(touched, "source_record_id")
-
-        _create(connection, "fresh", mentions(of_touched, today))
+        _create(connection, settings, "fresh", lambda: _mentions_of_touched(connection))
     affected.changed(connection)
 
 
-def _create(connection: duckdb.DuckDBPyConnection, name: str, expression: ir.Table) -> None:
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {expression.compile()}")
+def _mentions_of_touched(connection: duckdb.DuckDBPyConnection) -> ir.Table:
+    of_core, touched = by_name(connection), _temporary(connection, "touched")
+
+    def of_touched(name: str) -> ir.Table:
+        rows = of_core(name)
+        return rows if name in HOMES else rows.semi_join(touched, "source_record_id")
+
+    return mentions(of_touched, tonight())
+
+
+def _temporary(connection: duckdb.DuckDBPyConnection, name: str) -> ir.Table:
+    return ibis.duckdb.from_connection(connection).table(name, database=("temp", "main"))
+
+
+def _create(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    name: str,
+    expression: Callable[[], ir.Table],
+) -> None:
+    """Temporary table `name` of an expression, whose SQL is kept: Ibis takes seconds to write it,
+    and it is that of the night before unless the code or the schema home changed."""
+    query = kept(
+        settings.home / "queries" / f"{name}.json",
+        key_of(name, _code()),
+        lambda: str(expression().compile()),
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+
+
+@cache
+def _code() -> str:
+    """What the SQL of expressions follows from."""
+    written_by = [version_of(name) for name in ("ibis-framework", "sqlglot", "duckdb")]
+    files = [Path(__file__)]
+    for folder, kind in ((transforms, "*.py"), (tables, "*.yml")):
+        files += sorted(Path(folder.__path__[0]).rglob(kind))
+    return key_of(written_by, files=files)
 
 
 def _rules() -> str:
     """What mentions are made and compared by, beside the model: its version is that of the code."""
-    told = hashlib.sha256(f"{duckdb.__version__} {splink.__version__}".encode())
-    for folder in (identity, standardise):
-        for path in sorted(Path(folder.__path__[0]).glob("*.py")):
-            told.update(path.read_bytes())
-    return told.hexdigest()[:VERSION_LENGTH]
+    versions_of = [version_of(name) for name in ("duckdb", "splink")]
+    folders = [Path(folder.__path__[0]) for folder in (identity, standardise)]
+    files = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    return key_of(versions_of, files=files)[:VERSION_LENGTH]
 
 
-def _describe(connection: duckdb.DuckDBPyConnection) -> None:
+def _describe(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """The golden record of every person concerned, and the birth case of every child."""
-    backend = ibis.duckdb.from_connection(connection)
     connection.execute(
         """
         CREATE OR REPLACE TEMP TABLE described AS
@@ -188,17 +223,25 @@ def _describe(connection: duckdb.DuckDBPyConnection) -> None:
     )
     if not connection.execute("SELECT count(*) FROM described").fetchall()[0][0]:
         return
-    holds = backend.table("linked", database=("temp", "main"))
-    mention = backend.table("mention", database=("temp", "main"))
-    _create(connection, "claim", golden.claims(mention, holds))
-    claim = backend.table("claim", database=("temp", "main"))
-    _create(connection, "golden", golden.golden(claim))
-    for name, made in (
+    _create(
+        connection,
+        settings,
+        "claim",
+        lambda: golden.claims(_temporary(connection, "mention"), _temporary(connection, "linked")),
+    )
+    _create(connection, settings, "golden", lambda: golden.golden(_temporary(connection, "claim")))
+    _create(
+        connection,
+        settings,
+        "golden_origin",
+        lambda: golden.origins(_temporary(connection, "claim")),
+    )
+    for name, query in (
         ("golden_record", "FROM golden"),
         ("golden_record_identity", "FROM golden"),
-        ("golden_origin", golden.origins(claim).compile()),
+        ("golden_origin", "FROM golden_origin"),
     ):
         held = f"FROM lake.core.{name} SEMI JOIN described USING (person_id)"
-        make_equal(connection, f"core.{name}", made, held)
-    _create(connection, "birth_case", birth_cases(by_name(connection)))
+        make_equal(connection, f"core.{name}", query, held)
+    _create(connection, settings, "birth_case", lambda: birth_cases(by_name(connection)))
     make_equal(connection, "core.birth_case", "FROM birth_case")

@@ -6,9 +6,10 @@ import sys
 import duckdb
 import pytest
 
+from common import kept as written_once
 from common.errors import DefinitionError
 from common.settings import ROOT
-from expectations import engine, queries
+from expectations import engine
 from expectations.runner import validate
 from tests.spec.test_rules import rule
 from tests.world import Cameras, monitor
@@ -20,7 +21,7 @@ EVEN = rule(rule="even", expect_rows_to_satisfy={"condition": "n % 2 = 0"})
 @pytest.fixture(autouse=True)
 def another_process(monkeypatch):
     """As if nothing had been written in this one."""
-    monkeypatch.setattr(queries, "_written", {})
+    monkeypatch.setattr(written_once, "_made", {})
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ FOUND = [(1, "even"), (1, "positive"), (3, "even")]
 def test_what_is_kept_finds_the_same_and_asks_nobody(tmp_path, asked, monkeypatch):
     kept = tmp_path / "rules" / "test.json"
     assert broken([POSITIVE, EVEN], kept) == FOUND
-    monkeypatch.setattr(queries, "_written", {})
+    monkeypatch.setattr(written_once, "_made", {})
     assert broken([POSITIVE, EVEN], kept) == FOUND
     assert len(asked) == 1
 
@@ -65,12 +66,12 @@ def test_other_rules_or_columns_are_written_anew(tmp_path, asked, change):
     kept = tmp_path / "test.json"
     broken([POSITIVE, EVEN], kept)
     anew = broken(**change, kept=None)
-    queries._written.clear()
+    written_once._made.clear()
     assert broken(**change, kept=kept) == anew
     assert len(asked) == 3
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"key": "another", "queries": []}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"another": []}'])
 def test_a_file_that_cannot_be_used_is_replaced(tmp_path, asked, content):
     kept = tmp_path / "test.json"
     kept.write_text(content)

@@ -14,8 +14,6 @@
 What identifies is standardised (`transforms/standardise`); what says nothing is NULL.
 """
 
-from datetime import date
-
 import ibis
 import ibis.expr.types as ir
 
@@ -76,7 +74,7 @@ NAMED = ("mother", "father", "reporter")
 """Roles in which a record speaks of nobody when it says neither a name nor a number."""
 
 
-def mentions(table: TableByName, today: date) -> ir.Table:
+def mentions(table: TableByName, today: ir.DateValue) -> ir.Table:
     """All mentions as core holds them tonight."""
     return standardised(as_written(table), today)
 
@@ -311,7 +309,7 @@ def _reporters(table: TableByName) -> ir.Table:
     return _mention(report, "reporter", name=report.reporter_name, phone=report.sender_phone)
 
 
-def standardised(spoken: ir.Table, today: date) -> ir.Table:
+def standardised(spoken: ir.Table, today: ir.DateValue) -> ir.Table:
     """Mentions as written (COLUMNS) → as they are compared."""
     for column in ("name", "mother_name", "father_name"):
         spoken = spoken.left_join(_spelt(spoken, column), column).drop(f"{column}_right")
@@ -322,7 +320,7 @@ def standardised(spoken: ir.Table, today: date) -> ir.Table:
         name: nik.whole(spoken[name]) for name in ("nik", "mother_nik", "father_nik", "partner_nik")
     }
     named = spoken.name_standard.notnull()
-    born = birth_dates.believable(spoken.birth_date, ibis.literal(today))
+    born = birth_dates.believable(spoken.birth_date, today)
     made = spoken.select(
         "source_record_id", "role", "sex", "birth_time", "region_code", "status", "said_in",
         "said_at", "batch_id", "mother_name", "father_name",
