@@ -31,6 +31,9 @@ def find(
     table = held_on(connection, as_of)
     links = table("core.person_mention")
     claim = claims(table, as_of, links.filter(links.person_id == ibis.uuid(found.person_id)))
+    # Planning all the rules costs far more than running them for one person: once for both.
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE claim AS {ibis.to_sql(claim)}")
+    claim = ibis.duckdb.from_connection(connection).table("claim", database=("temp", "main"))
     records, origins = (
         connection.execute(f"SELECT {columns} FROM ({ibis.to_sql(made)}) ORDER BY ALL")
         .to_arrow_table()

@@ -190,7 +190,7 @@ def test_who_misclicked_takes_the_answer_back_and_the_decision_with_it(desk_town
         assert siti.page.url.path == "/jawaban"
         assert "Jawaban ditarik kembali dan keputusannya dibatalkan" in text
         assert "<td>ditarik kembali</td>" in text
-        assert "Lihat atau tarik" not in text
+        assert "/tarik?" not in text
         assert [entry.action for entry in log(desk_town)][-3:] == [
             "view_pair", "withdraw", "undecide"
         ]  # fmt: skip
