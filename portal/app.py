@@ -6,6 +6,7 @@ the page is not shown. No address of a page holds anything of a person.
 
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from portal.desk import Desk
 from portal.door import COOKIE, Portal, Refused, SignedOut, here
 from portal.pages import audit, entrance, review
 from portal.store import open_store
-from portal.words import words
+from portal.words import title, words
 
 FOLDER = Path(__file__).parent
 HEADERS = {
@@ -39,7 +40,8 @@ OUR_FAULT = Refused(500, "Terjadi kesalahan.", "Beri tahu pengelola; jenisnya ad
 def make_app(settings: Settings) -> FastAPI:
     """The portal of one home."""
     templates = Jinja2Templates(FOLDER / "templates")
-    templates.env.globals["words"] = words()
+    templates.env.globals |= {"words": words(), "title": title}
+    templates.env.filters["in_city"] = lambda at: at.replace(tzinfo=UTC).astimezone(settings.zone)
     portal = Portal(settings, open_store(settings), Desk(settings), templates)
 
     @asynccontextmanager
@@ -94,8 +96,8 @@ def failed(request: Request, error: MuaraError) -> Response:
     log.error("page failed", path=request.url.path, error=error.code)
     if isinstance(error, WarehouseBusy):
         why = Refused(
-            503, "Gudang data sedang diisi; jawaban Anda belum disimpan.",
-            "Tunggu sebentar, lalu jawab lagi.",
+            503, "Gudang data sedang diisi; yang Anda kirim belum disimpan.",
+            "Tunggu sebentar, lalu kirim lagi.",
         )  # fmt: skip
     elif isinstance(error, WarehouseFault):
         why = Refused(

@@ -20,14 +20,14 @@ from common import clock
 from common.errors import DefinitionError, WarehouseFault
 from common.settings import Settings
 from portal import quality, review
-from portal.words import strength, words
+from portal.words import strength, title, words
 from transforms.identity import explanation
 from warehouse import linking, models
 from warehouse.catalog import attach, open_duckdb, reading, transaction, writing
 from warehouse.decisions import Mention
 
 WRITE_WITHIN_SECONDS = 15
-"""How long an answer waits for a load that is writing."""
+"""How long an answer, or taking one back, waits for a load that is writing."""
 NAMES = ("person_name", "mother_name", "father_name")
 LONG_NUMBER = re.compile(r"\d[\d .-]{7,}\d")
 ALIKE = 0.6
@@ -61,7 +61,7 @@ class Shown:
     """A question with what a reviewer sees of it."""
 
     question: review.Question
-    titles: tuple[str, str]
+    titles: list[str]
     lines: list[Line]
     reasons: list[Reason]
     prior: float
@@ -130,7 +130,7 @@ class Desk:
         said = words()
         return Shown(
             question,
-            (_title(sides[0]), _title(sides[1])),
+            [title(side["role"], side["said_in"]) for side in sides],
             list(_lines(*sides)),
             [
                 Reason(said["comparisons"][comparison], said["levels"][level], bits, strength(bits))
@@ -138,6 +138,23 @@ class Desk:
             ],
             explanation.prior(self._model),
         )
+
+    def show_again(self, given: review.Given) -> Shown | None:
+        """What was answered, as `show`; None where a record of the pair is gone, or the linking no
+        longer compares them."""
+        with self._lake() as connection:
+            question = review.again(connection, given)
+        return self.show(question) if question and given.said_in and given.other_said_in else None
+
+    def answers(self, reviewer: str | None) -> list[review.Given]:
+        """As `review.given`."""
+        with self._lake() as connection:
+            return review.given(connection, reviewer)
+
+    def one_given(self, answer_id: UUID) -> review.Given | None:
+        """As `review.one_given`."""
+        with self._lake() as connection:
+            return review.one_given(connection, answer_id)
 
     def answer(
         self,
@@ -148,8 +165,8 @@ class Desk:
         reason: str,
         wants_second: bool,
         settles: bool,
-    ) -> UUID | None:
-        """Record an answer; returns the decision that it completes.
+    ) -> tuple[UUID, UUID | None]:
+        """Record an answer; returns its id and that of the decision that it completes.
 
         Raises what `review.answer` does, DefinitionError for a reason that may name somebody, and
         WarehouseBusy when a load keeps writing.
@@ -157,12 +174,22 @@ class Desk:
         with self._lake() as connection:
             if LONG_NUMBER.search(reason) or _names(_sides(connection, question), reason):
                 raise DefinitionError("a reason names nobody", where="alasan")
-        soon = self._settings.model_copy(update={"lock_timeout_seconds": WRITE_WITHIN_SECONDS})
-        with writing(soon) as connection, transaction(connection):
+        with self._writing() as connection:
             return review.answer(
                 connection, question, given, reviewer=reviewer, reason=reason,
                 wants_second=wants_second, settles=settles, night=clock.today(self._settings),
             )  # fmt: skip
+
+    def withdraw(self, answer_id: UUID, *, by: str) -> UUID | None:
+        """As `review.withdraw`. Raises WarehouseBusy, too, when a load keeps writing."""
+        with self._writing() as connection:
+            return review.withdraw(connection, answer_id, by=by, night=clock.today(self._settings))
+
+    @contextmanager
+    def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        soon = self._settings.model_copy(update={"lock_timeout_seconds": WRITE_WITHIN_SECONDS})
+        with writing(soon) as connection, transaction(connection):
+            yield connection
 
 
 def open_counts(settings: Settings) -> dict[str, Any]:
@@ -217,11 +244,6 @@ def _names(sides: tuple[dict[str, Any], dict[str, Any]], reason: str) -> bool:
     """Whether a reason has a word of a name that either record says."""
     said = {word for side in sides for name in NAMES for word in (side[name] or "").upper().split()}
     return any(len(word) > 2 and word in said for word in re.findall(r"\w+", reason.upper()))
-
-
-def _title(side: dict[str, Any]) -> str:
-    said = words()
-    return f"{said['mentions'][side['role']]} · {said['sources'][side['said_in']]}".capitalize()
 
 
 def _lines(one: dict[str, Any], other: dict[str, Any]) -> Iterator[Line]:

@@ -63,7 +63,9 @@ class Portal:
         status: int = 200,
         **told: Any,
     ) -> HTMLResponse:
-        told |= {"visitor": visitor, "notice": request.query_params.get("pesan", "")}
+        asked = request.query_params
+        told |= {"visitor": visitor, "notice": asked.get("pesan", ""),
+                 "answered": asked.get("jawaban", "")}  # fmt: skip
         return self.templates.TemplateResponse(request, f"{name}.html", told, status_code=status)
 
 

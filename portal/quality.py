@@ -12,7 +12,7 @@ from math import sqrt
 
 import duckdb
 
-from portal.review import STATES, STRATUM
+from portal.review import ANSWERS, STATES, STRATUM
 
 FEWEST = 30
 """Answers of a stratum from which on a share is told."""
@@ -47,15 +47,14 @@ class Quality:
 
 def measure(connection: duckdb.DuckDBPyConnection) -> Quality:
     """After `review.gather`."""
-    ((answers,),) = connection.execute("SELECT count(*) FROM lake.core.person_answer").fetchall()
+    ((answers,),) = connection.execute(f"SELECT count(*) FROM ({ANSWERS})").fetchall()
     both = connection.execute(
-        """
+        f"""
         SELECT first, second, count(*) FROM (
             SELECT answer AS first, lead(answer) OVER of_pair AS second,
                 row_number() OVER of_pair AS place
-            FROM lake.core.person_answer WHERE NOT settles
-            WINDOW of_pair AS (PARTITION BY source_record_id, role, other_source_record_id,
-                other_role ORDER BY answered_at))
+            FROM ({ANSWERS}) WHERE NOT settles
+            WINDOW of_pair AS (PARTITION BY one, other ORDER BY answered_at))
         WHERE place = 1 AND second IS NOT NULL GROUP BY ALL
         """
     ).fetchall()

@@ -10,6 +10,10 @@ Who answers alone decides. Two are needed, the second blind, when the first asks
 unsure, when two residents would become one, and when a sampled answer contradicts what the model
 is sure of. Two who differ, or are both unsure, wait for a supervisor,
 who leaves it as it is when unsure, too.
+
+An answer can be taken back. It counts no more, and the decision that rests on it is undone: that of
+the supervisor's answer, else of all that said the same. Answers on which an undone decision rested
+count no more either, whoever undid it, so that the pair is asked again.
 """
 
 from collections.abc import Sequence
@@ -36,18 +40,21 @@ TELLING = ("nik", "birth_date", "household_number", "address", "partner_nik", "m
            "mother_sound", "father_nik", "father_sound", "phone", "birth_time")  # fmt: skip
 STRATUM = f"""CASE WHEN probability >= {CERTAIN} THEN 'accepted'
     WHEN probability < {EXCLUDED} THEN 'rejected' ELSE 'doubtful' END"""
+NEWEST = 50
+"""Answers that are listed."""
 QUESTION = "one, other, kind, weight, probability, worth, rivals, state, same, different, unsure"
 
 
 class Answered(DefinitionError):
-    """Somebody was faster."""
+    """Somebody was faster: with an answer, or with taking one back."""
 
 
 @dataclass(frozen=True)
 class Question:
     """A pair to answer. `one` and `other` are mentions, role and record; `rivals`: other residents
-    whom the mention may be; `state`: open, second (another reviewer is to answer blind) or
-    differing (for the supervisor); `same`, `different`, `unsure`: answers so far."""
+    whom the mention may be; `state`: open, second (another reviewer is to answer blind),
+    differing (for the supervisor) or answered (by whoever looks at it); `same`, `different`,
+    `unsure`: answers so far."""
 
     one: str
     other: str
@@ -124,11 +131,38 @@ def gather(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-ANSWERS = """
+@dataclass(frozen=True)
+class Given:
+    """An answer on record. `said_in` and `other_said_in`: where the mentions stand, None for one
+    that is gone; `became`: withdrawn, stands (as a decision), undone, decided (the pair, not by
+    this answer), else the state of the pair."""
+
+    answer_id: UUID
+    one: str
+    said_in: str | None
+    other: str
+    other_said_in: str | None
+    kind: str
+    answer: Answer
+    reviewer: str
+    answered_at: datetime
+    became: str
+    withdrawn_by: str | None
+
+    @property
+    def counts(self) -> bool:
+        return self.became not in ("withdrawn", "undone")
+
+
+ANSWERS = f"""
     SELECT role || ':' || source_record_id AS one,
         other_role || ':' || other_source_record_id AS other, kind, probability, answer,
-        wants_second, settles, reviewer, answered_at
-    FROM lake.core.person_answer"""
+        wants_second, settles, reviewer, answered_at,
+        max(withdrawn_at) OVER (PARTITION BY one, other) AS reopened_at
+    FROM lake.core.person_answer ANTI JOIN ({decisions.UNDONE}) USING (decision_id)
+    QUALIFY withdrawn_at IS NULL"""
+"""Those that count. What was taken back asks for an answer after it: those that stay close no pair
+alone."""
 STATES = f"""
     SELECT one, other, arg_min(kind, answered_at) AS kind,
         arg_min(probability, answered_at) AS probability,
@@ -141,10 +175,14 @@ STATES = f"""
             OR different > 0 AND max(probability) >= {CERTAIN}) AS needs_two,
         CASE WHEN bool_or(settles) THEN 'closed'
             WHEN same > 0 AND different > 0 OR unsure > 1 THEN 'differing'
+            WHEN max(answered_at) < max(reopened_at) THEN 'second'
             WHEN same + different > needs_two::INT THEN 'closed' ELSE 'second' END AS state,
         coalesce(arg_max(answer, answered_at) FILTER (settles),
             if(same > different, 'same', if(different > same, 'different', NULL))) AS outcome
     FROM ({ANSWERS}) GROUP BY one, other"""
+DECIDED = f"""
+    SELECT (role || ':' || source_record_id, other_role || ':' || other_source_record_id)
+    FROM lake.core.person_decision WHERE {decisions.STANDING}"""
 
 
 def waiting(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], int]:
@@ -186,11 +224,8 @@ def _open() -> str:
             coalesce(unsure, 0) AS unsure
         FROM question LEFT JOIN (
             SELECT * EXCLUDE (kind, probability) FROM ({STATES})) USING (one, other)
-        WHERE coalesce(state, 'open') <> 'closed' AND (least(one, other), greatest(one, other))
-            NOT IN (
-                SELECT (role || ':' || source_record_id,
-                    other_role || ':' || other_source_record_id)
-                FROM lake.core.person_decision WHERE {decisions.STANDING})"""
+        WHERE coalesce(state, 'open') <> 'closed'
+            AND (least(one, other), greatest(one, other)) NOT IN ({DECIDED})"""
 
 
 def answer(
@@ -203,22 +238,25 @@ def answer(
     wants_second: bool,
     settles: bool,
     night: date,
-) -> UUID | None:
-    """Record an answer in the caller's transaction, and the decision that it completes, whose id is
-    returned. Raises Answered where the pair was answered meanwhile or by the same reviewer before,
-    and DefinitionError where the decision contradicts those that stand."""
+) -> tuple[UUID, UUID | None]:
+    """Record an answer in the caller's transaction, and the decision that it completes. Returns
+    the ids of both. Raises Answered where the pair was answered meanwhile or by the same reviewer
+    before, and DefinitionError where the decision contradicts those that stand."""
     one, other = Mention.read(question.one), Mention.read(question.other)
-    before = connection.execute(
-        f"SELECT state, reviewers FROM ({STATES}) WHERE one = ? AND other = ?",
+    ((state, reviewers),) = connection.execute(
+        f"SELECT coalesce(any_value(state), 'open'), coalesce(any_value(reviewers), []) "
+        f"FROM ({STATES}) WHERE one = ? AND other = ?",
         [question.one, question.other],
     ).fetchall()
-    if any(state != question.state or reviewer in reviewers for state, reviewers in before):
+    if state != question.state or reviewer in reviewers:
         raise Answered("this pair was answered meanwhile", next_step="go on with the next.")
+    answer_id = uuid4()
     connection.execute(
-        "INSERT INTO lake.core.person_answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [uuid4(), one.source_record_id, one.role, other.source_record_id, other.role,
+        "INSERT INTO lake.core.person_answer VALUES "
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, NULL)",
+        [answer_id, one.source_record_id, one.role, other.source_record_id, other.role,
          question.kind, question.probability, given, wants_second, settles, question.is_blind,
-         reviewer, reason, datetime.now(UTC).replace(tzinfo=None), night],
+         reviewer, reason, _utc_now(), night],
     )  # fmt: skip
     ((state, outcome, is_one),) = connection.execute(
         f"""
@@ -232,8 +270,100 @@ def answer(
     is_sure = not EXCLUDED <= question.probability < CERTAIN
     is_known = question.kind == "sample" and is_sure and (outcome == "same") == is_one
     if state != "closed" or outcome not in ("same", "different") or is_known:
-        return None
-    return decisions.record(
+        return answer_id, None
+    decision = decisions.record(
         connection, one, other, is_same=outcome == "same", by=reviewer,
         why=reason or f"meja pemeriksaan: {question.kind}", night=night,
     )  # fmt: skip
+    connection.execute(
+        """
+        UPDATE lake.core.person_answer SET decision_id = ?
+        WHERE source_record_id = ? AND role = ? AND other_source_record_id = ? AND other_role = ?
+            AND answer = ? AND settles = ? AND decision_id IS NULL AND withdrawn_at IS NULL
+        """,
+        [decision, one.source_record_id, one.role, other.source_record_id, other.role, outcome,
+         settles],
+    )  # fmt: skip
+    return answer_id, decision
+
+
+def given(connection: duckdb.DuckDBPyConnection, reviewer: str | None = None) -> list[Given]:
+    """The newest answers, of one reviewer or of all, newest first."""
+    return _given(connection, "reviewer = coalesce(?, reviewer)", reviewer)
+
+
+def one_given(connection: duckdb.DuckDBPyConnection, answer_id: UUID) -> Given | None:
+    """One answer; None for an id that is none's."""
+    return next(iter(_given(connection, "answer_id = ?", answer_id)), None)
+
+
+def _given(
+    connection: duckdb.DuckDBPyConnection, which: str, value: UUID | str | None
+) -> list[Given]:
+    rows = connection.execute(
+        f"""
+        WITH asked AS (
+            SELECT *, role || ':' || source_record_id AS one,
+                other_role || ':' || other_source_record_id AS other
+            FROM lake.core.person_answer WHERE {which}
+            ORDER BY answered_at DESC LIMIT {NEWEST})
+        SELECT answer_id, one, first.said_in, other, second.said_in, asked.kind, answer, reviewer,
+            answered_at,
+            CASE WHEN withdrawn_at IS NOT NULL THEN 'withdrawn'
+                WHEN decision_id IN ({decisions.UNDONE}) THEN 'undone'
+                WHEN decision_id IS NOT NULL THEN 'stands'
+                WHEN (least(one, other), greatest(one, other)) IN ({DECIDED}) THEN 'decided'
+                ELSE state END,
+            withdrawn_by
+        FROM asked LEFT JOIN ({STATES}) USING (one, other)
+        LEFT JOIN lake.core.mention_identity AS first
+            ON (first.source_record_id, first.role) = (asked.source_record_id, asked.role)
+        LEFT JOIN lake.core.mention_identity AS second
+            ON (second.source_record_id, second.role) = (other_source_record_id, other_role)
+        ORDER BY answered_at DESC
+        """,
+        [value],
+    ).fetchall()
+    return [Given(*row) for row in rows]
+
+
+def again(connection: duckdb.DuckDBPyConnection, given: Given) -> Question | None:
+    """The question of an answer as the newest linking weighs it; None where that no longer compares
+    the two. After `gather`."""
+    rows = connection.execute(
+        """
+        SELECT one, other, ?, weight, probability, 0, rivals, 'answered', 0, 0, 0
+        FROM candidate WHERE one = ? AND other = ?
+        """,
+        [given.kind, given.one, given.other],
+    ).fetchall()
+    return Question(*rows[0]) if rows else None
+
+
+def withdraw(
+    connection: duckdb.DuckDBPyConnection, answer_id: UUID, *, by: str, night: date
+) -> UUID | None:
+    """Take an answer back in the caller's transaction, and undo the decision that rests on it,
+    whose id is returned. Raises Answered where it counts no more."""
+    found = connection.execute(
+        f"""
+        SELECT decision_id FROM lake.core.person_answer
+        ANTI JOIN ({decisions.UNDONE}) USING (decision_id)
+        WHERE answer_id = ? AND withdrawn_at IS NULL
+        """,
+        [answer_id],
+    ).fetchall()
+    if not found:
+        raise Answered("this answer counts no more", next_step="go on with another.")
+    connection.execute(
+        "UPDATE lake.core.person_answer SET withdrawn_by = ?, withdrawn_at = ? WHERE answer_id = ?",
+        [by, _utc_now(), answer_id],
+    )
+    ((decision,),) = found
+    if decision:
+        decisions.revoke(connection, decision, by=by, night=night)
+    return decision
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

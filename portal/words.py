@@ -12,6 +12,14 @@ def words() -> dict[str, Any]:
     return yaml.safe_load(Path(__file__).with_name("words.yml").read_text())
 
 
+def title(role: str, source: str | None) -> str:
+    """A mention by its role and, while a record has it, its source."""
+    said = words()
+    return " · ".join(
+        [said["mentions"][role], *([said["sources"][source]] if source else [])]
+    ).capitalize()
+
+
 STRENGTHS = (
     (10, "sangat mendukung"),
     (3, "mendukung"),

@@ -206,8 +206,9 @@ def rehearsal(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def set_up(settings: Settings, sources: dict[str, Source]) -> None:
     """Create what the schema home and the definitions ask for; harmless when all is there.
 
-    A landing table gets the columns that its definition gained, empty in older rows; it keeps those
-    that the definition no longer names. A table that is `remade` is made empty in its new shape.
+    A landing table gets the columns that its definition gained, a table without history those that
+    are declared behind its own, empty in older rows; a landing table keeps what its definition no
+    longer names. A table that is `remade` is made empty in its new shape.
     Raises WarehouseFault when another table exists in another shape.
     """
     with writing(settings) as connection:
@@ -247,7 +248,7 @@ def _create(
     sources: dict[str, Source],
     missing: set[str],
     outdated: set[str],
-    lacking: dict[str, list[str]],
+    lacking: Columns,
 ) -> None:
     with transaction(connection):
         for schema in SCHEMAS:
@@ -258,8 +259,8 @@ def _create(
             if name in missing | outdated:
                 connection.execute(statement)
         for name, columns in lacking.items():
-            for column in columns:
-                connection.execute(f'ALTER TABLE lake.{name} ADD COLUMN "{column}" VARCHAR')
+            for column, kind in columns:
+                connection.execute(f'ALTER TABLE lake.{name} ADD COLUMN "{column}" {kind}')
 
 
 def _count_nothing(connection: duckdb.DuckDBPyConnection) -> None:
@@ -330,8 +331,8 @@ def _disagreements(present: Columns, sources: dict[str, Source]) -> dict[str, st
     return faults
 
 
-def _lacking_columns(present: Columns, sources: dict[str, Source]) -> dict[str, list[str]]:
-    """Landing table → declared columns that it does not have yet, where nothing else is wrong."""
+def _lacking_columns(present: Columns, sources: dict[str, Source]) -> Columns:
+    """Table → declared columns that it does not have yet, where nothing else is wrong."""
     lacking = {}
     for source in sources.values():
         for stream in source.streams:
@@ -340,8 +341,20 @@ def _lacking_columns(present: Columns, sources: dict[str, Source]) -> dict[str, 
             wanted = LANDING_COLUMNS | dict.fromkeys(stream.names, "VARCHAR")
             alike = all(had[column] == kind for column, kind in wanted.items() if column in had)
             if had and alike and had.keys() >= LANDING_COLUMNS.keys():
-                lacking[name] = [column for column in stream.names if column not in had]
+                lacking[name] = [
+                    (column, "VARCHAR") for column in stream.names if column not in had
+                ]
+    for name, declared in _declared(sources).items():
+        had_so_far = present.get(name, [])
+        if _only_grows(name) and had_so_far and declared[: len(had_so_far)] == had_so_far:
+            lacking[name] = declared[len(had_so_far) :]
     return {name: columns for name, columns in lacking.items() if columns}
+
+
+def _only_grows(name: str) -> bool:
+    """Whether a column more leaves what a table holds as right as before."""
+    table = tables().get(name)
+    return table is not None and not table.history and not table.remade
 
 
 def _declared(sources: dict[str, Source]) -> Columns:

@@ -16,6 +16,7 @@ from common.settings import Settings
 from warehouse.catalog import transaction, writing
 
 STANDING = "undone_night IS NULL"
+UNDONE = f"SELECT decision_id FROM lake.core.person_decision WHERE NOT ({STANDING})"
 
 
 @dataclass(frozen=True)
@@ -86,23 +87,29 @@ def record(
 
 
 def undo(settings: Settings, decision: UUID, *, by: str, night: date) -> None:
-    """Take a decision back from the next run on. Raises DefinitionError when none such stands."""
+    """`revoke` in a transaction of its own."""
     with writing(settings) as connection, transaction(connection):
-        found = connection.execute(
-            f"SELECT count(*) FROM lake.core.person_decision WHERE decision_id = ? AND {STANDING}",
-            [decision],
-        ).fetchall()
-        if found == [(0,)]:
-            raise DefinitionError(
-                "no such decision stands",
-                where=str(decision),
-                next_step="see `muara person decisions`.",
-            )
-        connection.execute(
-            "UPDATE lake.core.person_decision SET undone_by = ?, undone_night = ? "
-            "WHERE decision_id = ?",
-            [by, night, decision],
+        revoke(connection, decision, by=by, night=night)
+
+
+def revoke(connection: duckdb.DuckDBPyConnection, decision: UUID, *, by: str, night: date) -> None:
+    """Take a decision back from the next run on, in the caller's transaction. Raises
+    DefinitionError when none such stands."""
+    found = connection.execute(
+        f"SELECT count(*) FROM lake.core.person_decision WHERE decision_id = ? AND {STANDING}",
+        [decision],
+    ).fetchall()
+    if found == [(0,)]:
+        raise DefinitionError(
+            "no such decision stands",
+            where=str(decision),
+            next_step="see `muara person decisions`.",
         )
+    connection.execute(
+        "UPDATE lake.core.person_decision SET undone_by = ?, undone_night = ? "
+        "WHERE decision_id = ?",
+        [by, night, decision],
+    )
 
 
 def decisions(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

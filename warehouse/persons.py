@@ -182,8 +182,8 @@ def _any(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
 @dataclass(frozen=True)
 class Person:
     """What an id stands for: `person_id` is the one that holds its mentions now, after merges.
-    `golden`: status and leading record of the golden record, empty for a night that is past;
-    `origins`: the values that other records give."""
+    `golden`: status and leading record of the golden record; `origins`: the values that other
+    records give."""
 
     asked: UUID
     person_id: UUID
@@ -197,6 +197,7 @@ def find(
     connection: duckdb.DuckDBPyConnection, person_id: UUID, as_of: date | None = None
 ) -> Person | None:
     """Whom an id stands for on a night (now when none is given); None where it was never given.
+    The golden record is that of now: for a night it is empty (`pipeline.past` makes it again).
 
     An id without mentions of its own is followed into the person it was merged into.
     """

@@ -26,8 +26,8 @@ def person_show(
 
     Example: muara person show 6f1c… --as-of 2026-11-20
     """
+    from pipeline.past import find
     from warehouse.catalog import reading
-    from warehouse.persons import find
 
     with reading(read_settings()) as connection:
         found = find(connection, _id(person), _night(as_of))

@@ -1,19 +1,26 @@
-"""The review desk: what waits, a pair to decide on, the answer, and how good model and reviewers
-are."""
+"""The review desk: what waits, a pair to decide on, the answer, taking one back, and how good model
+and reviewers are."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
+from uuid import UUID
 
-from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from common.errors import DefinitionError
 from portal.accounts import Visitor
 from portal.desk import Shown
-from portal.door import Here, Portal, Sender, allowed
-from portal.review import Answer, Answered
+from portal.door import Here, Portal, Refused, Sender, allowed
+from portal.review import Answer, Answered, Given
 
 Reviewing = Annotated[Visitor, Depends(allowed("reviewer", "supervisor"))]
 ASKING = ("/periksa", "/sampel", "/selisih")
+TO_ANSWERS = "Jawaban yang masih berlaku ada di halaman Jawaban."
+NO_SUCH_ANSWER = (404, "Jawaban itu tidak ada.", TO_ANSWERS)
+OF_ANOTHER = (403, "Itu jawaban petugas lain.", "Hanya penyelia boleh menariknya kembali.")
+COUNTS_NO_MORE = (
+    409, "Jawaban itu sudah ditarik kembali, atau keputusannya sudah dibatalkan.", TO_ANSWERS
+)  # fmt: skip
 
 router = APIRouter()
 
@@ -62,7 +69,7 @@ def answer(
     pair = f"{question.one} {question.other}"
     portal.note(request, who.name, "answer", f"{pair} {answer}")
     try:
-        decision = portal.desk.answer(
+        given, decision = portal.desk.answer(
             question, answer, reviewer=who.name, reason=reason.strip(),
             wants_second=wants_second,
             settles=question.state == "differing" and who.role == "supervisor",
@@ -73,7 +80,49 @@ def answer(
         return _show(request, portal, who, back, portal.desk.show(question), fault=_fault(error))
     if decision:
         portal.note(request, who.name, "decide", f"{pair} {decision}")
-    return RedirectResponse(f"{back}?pesan={'diputus' if decision else 'tersimpan'}", 303)
+    saved = "diputus" if decision else "tersimpan"
+    return RedirectResponse(f"{back}?pesan={saved}&jawaban={given}", 303)
+
+
+@router.get("/jawaban")
+def answers(request: Request, portal: Here, who: Reviewing) -> Response:
+    """A supervisor sees everybody's."""
+    whose = None if who.role == "supervisor" else who.name
+    return portal.page(request, "answers", who, answers=portal.desk.answers(whose))
+
+
+@router.get("/tarik")
+def look_again(
+    request: Request,
+    portal: Here,
+    who: Reviewing,
+    answer_id: Annotated[UUID, Query(alias="jawaban")],
+) -> Response:
+    given = _withdrawable(request, portal, who, answer_id)
+    shown = portal.desk.show_again(given)
+    if shown:
+        portal.note(request, who.name, "view_pair", f"{given.one} {given.other}")
+    return portal.page(request, "withdraw", who, given=given, shown=shown)
+
+
+@router.post("/tarik")
+def withdraw(
+    request: Request,
+    portal: Here,
+    who: Sender,
+    _: Reviewing,
+    answer_id: Annotated[UUID, Form()],
+) -> Response:
+    given = _withdrawable(request, portal, who, answer_id)
+    pair = f"{given.one} {given.other}"
+    portal.note(request, who.name, "withdraw", f"{pair} {answer_id}")
+    try:
+        decision = portal.desk.withdraw(answer_id, by=who.name)
+    except Answered:
+        _refuse(request, portal, who, *COUNTS_NO_MORE)
+    if decision:
+        portal.note(request, who.name, "undecide", f"{pair} {decision}")
+    return RedirectResponse(f"/jawaban?pesan={'dibatalkan' if decision else 'ditarik'}", 303)
 
 
 @router.get("/mutu")
@@ -104,10 +153,30 @@ def _show(
     return portal.page(request, "pair", who, shown=shown, token=token, path=path, fault=fault)
 
 
+def _withdrawable(request: Request, portal: Portal, who: Visitor, answer_id: UUID) -> Given:
+    """The answer, if this visitor may take it back and it counts. Raises Refused."""
+    given = portal.desk.one_given(answer_id)
+    if given is None:
+        _refuse(request, portal, who, *NO_SUCH_ANSWER)
+    if given.reviewer != who.name and who.role != "supervisor":
+        _refuse(request, portal, who, *OF_ANOTHER)
+    if not given.counts:
+        _refuse(request, portal, who, *COUNTS_NO_MORE)
+    return given
+
+
+def _refuse(
+    request: Request, portal: Portal, who: Visitor, status: int, what: str, then: str
+) -> NoReturn:
+    portal.note(request, who.name, "refused", request.url.path)
+    raise Refused(status, what, then)
+
+
 def _fault(error: DefinitionError) -> str:
     if error.where == "alasan":
         return "Alasan tidak boleh memuat nama atau nomor seseorang. Tulis tanpa data pribadi."
     return (
         "Jawaban ini bertentangan dengan keputusan yang sudah ada, maka tidak disimpan. "
-        "Pilih Ragu, atau minta pengelola membatalkan keputusan lama (muara person decisions)."
+        "Pilih Ragu, atau tarik kembali jawaban yang lama di halaman Jawaban; milik orang lain "
+        "ditarik kembali oleh penyelia."
     )

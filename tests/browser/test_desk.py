@@ -51,11 +51,18 @@ def test_a_reviewer_works_by_keys_alone(desk_town, free_port):
         assert "menjadi keputusan" in page.text()
         page.press("3")
         assert "Jawaban tersimpan." in page.text()
+        page.press("t")
+        assert "Tarik kembali jawaban ini?" in page.text()
+        page.press("t")
+        assert "Jawaban ditarik kembali." in page.text()
 
 
 def test_nothing_is_wider_than_the_screen_and_every_field_has_a_name(desk_town, free_port):
     with served(desk_town, free_port) as url, entered(url) as page:
-        for path in ("/antrean", "/periksa", "/sampel", "/mutu"):
+        page.open(url + "/periksa")
+        page.press("1")
+        again = page.run("document.querySelector('[data-key=t]').getAttribute('href')")
+        for path in ("/antrean", "/periksa", "/sampel", "/jawaban", again, "/mutu"):
             page.open(url + path)
             assert page.run("document.documentElement.scrollWidth <= innerWidth"), path
             assert page.run(

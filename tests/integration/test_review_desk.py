@@ -2,6 +2,7 @@
 
 import re
 from contextlib import contextmanager
+from uuid import uuid4
 
 import pytest
 from fastapi.testclient import TestClient
@@ -18,7 +19,8 @@ from portal.store import open_store
 from tests.integration.conftest import PASSWORD
 from transforms.identity import explanation
 from warehouse import models
-from warehouse.catalog import attach, open_duckdb, reading, writer_lock
+from warehouse.catalog import attach, open_duckdb, reading, writer_lock, writing
+from warehouse.decisions import Mention, decide
 
 
 class Reviewer:
@@ -159,6 +161,166 @@ def test_a_sample_is_answered_blind(desk_town):
     ]
 
 
+def link_to_answer(text):
+    """Where the notice, else the newest row, leads to."""
+    return re.findall(r'href="(/tarik[^"]*)"', text)[0]
+
+
+def persons_of(town, pair):
+    return rows(
+        town,
+        "SELECT count(DISTINCT person_id) FROM lake.core.person_mention WHERE valid_to IS NULL "
+        f"AND role || ':' || source_record_id IN {tuple(pair)}",
+    )[0][0]
+
+
+def test_who_misclicked_takes_the_answer_back_and_the_decision_with_it(desk_town):
+    with desk(desk_town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/periksa")
+        pair = shown(desk_town)
+        link_of_notice = link_to_answer(siti.send("same"))
+        link(desk_town.settings)
+        assert persons_of(desk_town, pair) == 1
+        text = siti.open(link_of_notice)
+        assert shown(desk_town) == pair
+        assert re.search(r"orang yang sama</b>; menjadi keputusan", text)
+        assert "Menurut model" in text
+        text = siti.send("", "/tarik")
+        assert siti.page.url.path == "/jawaban"
+        assert "Jawaban ditarik kembali dan keputusannya dibatalkan" in text
+        assert "<td>ditarik kembali</td>" in text
+        assert "/tarik?" not in text
+        assert [entry.action for entry in log(desk_town)][-3:] == [
+            "view_pair", "withdraw", "undecide"
+        ]  # fmt: skip
+        assert rows(desk_town, "SELECT undone_by FROM lake.core.person_decision") == [("siti",)]
+        link(desk_town.settings)
+        assert persons_of(desk_town, pair) == 2
+        siti.open("/periksa")
+        assert shown(desk_town) == pair
+        siti.send("different")
+        assert "keputusan dibatalkan" in sign_in("wati").open("/audit")
+    assert rows(
+        desk_town,
+        "SELECT answer, withdrawn_by FROM lake.core.person_answer ORDER BY answered_at",
+    ) == [("same", "siti"), ("different", None)]
+
+
+def test_an_answer_that_decided_nothing_is_taken_back_and_asked_again_at_once(desk_town):
+    with desk(desk_town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/periksa")
+        pair = shown(desk_town)
+        siti.send("unsure")
+        assert "menunggu pendapat kedua" in siti.open("/jawaban")
+        siti.open(link_to_answer(siti.page.text))
+        assert "Jawaban ditarik kembali." in siti.send("", "/tarik")
+        siti.open("/periksa")
+        assert shown(desk_town) == pair
+    assert log(desk_town, "undecide") == []
+
+
+def test_a_supervisor_sees_and_takes_back_everybodys_answers(desk_town):
+    with desk(desk_town) as sign_in:
+        siti, dewi = sign_in("siti"), sign_in("dewi")
+        siti.open("/periksa")
+        siti.send("same")
+        assert "Belum ada jawaban" in sign_in("budi").open("/jawaban")
+        assert "<td>siti</td>" in dewi.open("/jawaban")
+        dewi.open(link_to_answer(dewi.page.text))
+        dewi.send("", "/tarik")
+        assert "ditarik kembali oleh dewi" in siti.open("/jawaban")
+
+
+def test_only_what_counts_and_is_ones_own_is_taken_back(desk_town):
+    with desk(desk_town) as sign_in:
+        siti, budi, wati = map(sign_in, ("siti", "budi", "wati"))
+        siti.open("/periksa")
+        where = link_to_answer(siti.send("unsure"))
+        siti.open(where)
+        form = dict(re.findall(r'hidden" name="(\w+)" value="([^"]*)"', siti.page.text))
+        seen = len(log(desk_town, "view_pair"))
+
+        def post(visitor, **more):
+            own = re.findall(r'name="form_token" value="([^"]*)"', visitor.page.text)[0]
+            return visitor.client.post("/tarik", data=form | {"form_token": own} | more)
+
+        def refusals():
+            return [entry.what for entry in log(desk_town, "refused")]
+
+        budi.open("/antrean")
+        for answer in (budi.client.get(where), post(budi)):
+            assert (answer.status_code, "Itu jawaban petugas lain" in answer.text) == (403, True)
+        answer = post(siti, answer_id=str(uuid4()))
+        assert (answer.status_code, "Jawaban itu tidak ada" in answer.text) == (404, True)
+        wati.open("/mutu")
+        assert post(wati).status_code == 403
+        assert siti.client.post("/tarik", data=form | {"form_token": "guessed"}).status_code == 403
+        assert refusals() == ["/tarik"] * 5
+        assert post(siti, answer_id="1").status_code == 400
+        assert rows(desk_town, "SELECT withdrawn_by FROM lake.core.person_answer") == [(None,)]
+        assert post(siti).status_code == 200
+        for answer in (post(siti), siti.client.get(where)):
+            assert (answer.status_code, "sudah ditarik kembali" in answer.text) == (409, True)
+        assert refusals() == ["/tarik"] * 7
+        assert len(log(desk_town, "withdraw")) == 1
+        assert len(log(desk_town, "view_pair")) == seen
+
+
+def test_two_who_take_back_at_once_do_it_once(desk_town, monkeypatch):
+    with desk(desk_town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/periksa")
+        siti.open(link_to_answer(siti.send("unsure")))
+        form = siti.page
+        siti.send("", "/tarik")
+        siti.page = form
+        monkeypatch.setattr("portal.pages.review.Given.counts", True)
+        assert "sudah ditarik kembali" in siti.send("", "/tarik")
+        assert siti.page.status_code == 409
+
+
+def test_a_sample_stays_blind_when_it_is_looked_at_again(desk_town):
+    with desk(desk_town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/sampel")
+        text = siti.open(link_to_answer(siti.send("unsure")))
+        assert '<table class="sides">' in text
+        assert not re.search(r"Menurut model|<meter|Meragukan", text)
+
+
+def test_an_answer_whose_record_is_gone_is_taken_back_unseen(desk_town):
+    with desk(desk_town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/periksa")
+        one, _ = shown(desk_town)
+        siti.send("same")
+        with writing(desk_town.settings) as connection:
+            connection.execute(
+                "DELETE FROM lake.core.mention_identity "
+                f"WHERE role || ':' || source_record_id = '{one}'"
+            )
+        seen = len(log(desk_town, "view_pair"))
+        text = siti.open(link_to_answer(siti.open("/jawaban")))
+        assert "tidak ada lagi" in text
+        assert "<table" not in text
+        assert len(log(desk_town, "view_pair")) == seen
+        assert "ditarik kembali" in siti.send("", "/tarik")
+    assert rows(desk_town, "SELECT withdrawn_by FROM lake.core.person_answer") == [("siti",)]
+
+
+def test_an_answer_that_contradicts_is_refused_and_leads_to_the_old_ones(desk_town):
+    with desk(desk_town) as sign_in:
+        siti = sign_in("siti")
+        siti.open("/periksa")
+        one, other = map(Mention.read, shown(desk_town))
+        decide(desk_town.settings, one, other, is_same=True, by="A letter", why="1",
+               night=desk_town.settings.today)  # fmt: skip
+        assert "di halaman Jawaban" in siti.send("different")
+    assert rows(desk_town, "SELECT count(*) FROM lake.core.person_answer") == [(0,)]
+
+
 def test_airflow_is_told_counts_and_the_address_only(desk_town):
     told = open_counts(desk_town.settings)
     assert told["pairs"] == sum(told["kinds"].values()) > 0
@@ -179,17 +341,21 @@ def test_what_is_skipped_comes_again_later(desk_town):
 @pytest.mark.parametrize(
     ("who", "path"),
     [("siti", "/selisih"), ("siti", "/mutu"), ("siti", "/audit"), ("dewi", "/audit"),
-     ("wati", "/periksa"), ("wati", "/antrean"), ("wati", "/selisih")],
+     ("wati", "/periksa"), ("wati", "/antrean"), ("wati", "/selisih"), ("wati", "/jawaban"),
+     ("wati", f"/tarik?jawaban={uuid4()}")],
 )  # fmt: skip
 def test_no_role_opens_what_is_not_its_own(desk_town, who, path):
     with desk(desk_town) as sign_in:
         visitor = sign_in(who)
         assert "Peran Anda" in visitor.open(path)
         assert visitor.page.status_code == 403
-    assert (log(desk_town)[-1].action, log(desk_town)[-1].what) == ("refused", path)
+    assert (log(desk_town)[-1].action, log(desk_town)[-1].what) == ("refused", path.split("?")[0])
 
 
-@pytest.mark.parametrize("path", ["/antrean", "/periksa", "/sampel", "/selisih", "/mutu", "/audit"])
+@pytest.mark.parametrize(
+    "path",
+    ["/antrean", "/periksa", "/sampel", "/selisih", "/jawaban", "/tarik", "/mutu", "/audit"],
+)
 def test_nobody_sees_anything_without_signing_in(desk_town, path):
     with client_of(make_app(desk_town.settings)) as client:
         answer = client.get(path)
@@ -280,7 +446,14 @@ def test_a_load_that_writes_is_told_and_nothing_is_half_done(desk_town, monkeypa
             assert siti.page.status_code == 503
         siti.open("/periksa")
         siti.send("same")
-    assert rows(desk_town, "SELECT answer FROM lake.core.person_answer") == [("same",)]
+        siti.open("/jawaban")
+        siti.open(link_to_answer(siti.page.text))
+        with writer_lock(desk_town.settings):
+            assert "belum disimpan" in siti.send("", "/tarik")
+            assert siti.page.status_code == 503
+    assert rows(desk_town, "SELECT answer, withdrawn_at FROM lake.core.person_answer") == [
+        ("same", None)
+    ]
 
 
 def test_without_the_audit_log_nobody_is_shown(desk_town):
@@ -340,6 +513,9 @@ def test_nobody_is_named_in_log_audit_answers_titles_or_addresses(desk_town, cap
         for path in ("/periksa", "/sampel") * 5:
             texts.append(siti.open(path))
             siti.send("unsure")
+        listed = siti.open("/jawaban")
+        texts += [listed, siti.open(link_to_answer(listed))]
+        siti.send("", "/tarik")
         seen = "".join(texts)
         assert any(nik in seen for nik in niks), "the test must be able to find what it looks for"
         heads = "".join(re.findall(r"<title>.*?</title>", seen))
@@ -347,7 +523,7 @@ def test_nobody_is_named_in_log_audit_answers_titles_or_addresses(desk_town, cap
     kept = (desk_town.home / "portal" / "portal.sqlite").read_bytes().decode("latin-1")
     answers = str(rows(desk_town, "FROM lake.core.person_answer"))
     printed = "".join(capfd.readouterr())
-    for where in (kept, answers, heads, places, printed):
+    for where in (kept, answers, listed, heads, places, printed):
         assert not set(re.findall(r"(?<!\d)\d{16}(?!\d)", where)) & niks
         assert [name for name in names if name in where] == []
 

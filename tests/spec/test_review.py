@@ -8,6 +8,7 @@ import pytest
 
 from common.errors import DefinitionError
 from portal import quality, review
+from warehouse import decisions
 from warehouse.catalog import KEYED_HASH
 from warehouse.tables import tables
 
@@ -59,6 +60,21 @@ class Lake:
     def answer(self, question, given, reviewer="siti", **how):
         how = {"reason": "", "wants_second": False, "settles": False, "night": NIGHT} | how
         return review.answer(self.connection, question, given, reviewer=reviewer, **how)
+
+    def withdraw(self, reviewer, by="dewi"):
+        """Takes back the newest answer of a reviewer."""
+        (newest, *_) = review.given(self.connection, reviewer)
+        return review.withdraw(self.connection, newest.answer_id, by=by, night=NIGHT)
+
+    def standing(self):
+        return self.connection.execute(
+            "SELECT is_same FROM lake.core.person_decision WHERE undone_night IS NULL"
+        ).fetchall()
+
+    def state(self):
+        """In which the only pair waits, for somebody who never answered; None: it does not."""
+        question = self.next("joko") or self.next("joko", is_supervisor=True)
+        return question and question.state
 
     def decisions(self):
         return self.connection.execute(
@@ -161,8 +177,7 @@ def test_what_follows_from_answers(kind, answers, state, is_same):
         assert question.is_blind == (question.state == "second")
         lake.answer(question, given, who, wants_second=bool(wish), settles=is_supervisor)
         assert lake.next(who) is None, "nobody answers the same pair twice"
-    rest = lake.next("joko") or lake.next("joko", is_supervisor=True)
-    assert (rest and rest.state) == state
+    assert lake.state() == state
     assert lake.decisions() == ([] if is_same is None else [(is_same, answers[-1][0])])
 
 
@@ -207,6 +222,153 @@ def test_an_answer_that_contradicts_decisions_is_refused():
         lake.answer(lake.next(), given)
     with pytest.raises(DefinitionError, match="contradicts"):
         lake.answer(lake.next(), "different")
+
+
+def answered(kind, answers):
+    """The pair of a kind, after these answers."""
+    lake = Lake([PAIRS[kind]])
+    for who, given, *wish in answers:
+        is_supervisor = who == "dewi"
+        question = lake.next(who, is_supervisor=is_supervisor)
+        lake.answer(question, given, who, wants_second=bool(wish), settles=is_supervisor)
+    return lake
+
+
+WISHED = [("siti", "same", True), ("budi", "same")]
+DIFFER = [("siti", "same", True), ("budi", "different")]
+SETTLED = [*DIFFER, ("dewi", "different")]
+# The answers in turn; whose is taken back; the state in which the pair then waits, and the
+# decision that stands.
+TAKEN_BACK = [
+    ("uncertain", [("siti", "same")], "siti", "open", None),
+    ("uncertain", [("siti", "unsure")], "siti", "open", None),
+    ("uncertain", [("siti", "same", True)], "siti", "open", None),
+    ("uncertain", [("siti", "unsure"), ("budi", "same")], "budi", "second", None),
+    ("uncertain", [("siti", "unsure"), ("budi", "same")], "siti", None, True),
+    ("uncertain", [("siti", "unsure"), ("budi", "unsure")], "siti", "second", None),
+    ("uncertain", WISHED, "siti", "open", None),
+    ("uncertain", WISHED, "budi", "open", None),
+    ("uncertain", DIFFER, "siti", "second", None),
+    ("uncertain", DIFFER, "budi", "second", None),
+    ("uncertain", SETTLED, "dewi", "differing", None),
+    ("uncertain", SETTLED, "budi", None, False),
+    ("uncertain", SETTLED, "siti", None, False),
+    ("uncertain", [*DIFFER, ("dewi", "unsure")], "dewi", "differing", None),
+    ("two_numbers", [("siti", "same")], "siti", "open", None),
+    ("two_numbers", [("siti", "same"), ("budi", "same")], "siti", "open", None),
+]
+
+
+@pytest.mark.parametrize(("kind", "answers", "whose", "state", "is_same"), TAKEN_BACK)
+def test_what_is_taken_back_counts_no_more(kind, answers, whose, state, is_same):
+    lake = answered(kind, answers)
+    before = lake.standing()
+    undone = lake.withdraw(whose)
+    assert (lake.state(), lake.standing()) == (state, [] if is_same is None else [(is_same,)])
+    assert bool(undone) == (before != lake.standing())
+    if state:
+        again = lake.next(whose, is_supervisor=whose == "dewi")
+        assert again.state == state, "who took it back may answer again"
+        lake.answer(again, "unsure", whose, settles=whose == "dewi")
+    assert len(lake.connection.execute("FROM lake.core.person_answer").fetchall()) == (
+        len(answers) + bool(state)
+    ), "all stays on record"
+
+
+def test_who_took_back_and_answers_again_decides_with_the_one_who_stayed():
+    lake = answered("uncertain", DIFFER)
+    lake.withdraw("siti")
+    lake.answer(lake.next("siti"), "different", "siti")
+    assert (lake.state(), lake.decisions()) == (None, [(False, "siti")])
+    lake.withdraw("budi")
+    assert (lake.state(), lake.standing()) == ("open", [])
+
+
+def test_an_answer_is_taken_back_once():
+    lake = answered("uncertain", [("siti", "same")])
+    lake.withdraw("siti")
+    with pytest.raises(review.Answered):
+        lake.withdraw("siti")
+    assert lake.connection.execute(
+        "SELECT withdrawn_by, withdrawn_at > answered_at FROM lake.core.person_answer"
+    ).fetchall() == [("dewi", True)]
+
+
+def test_a_decision_that_was_not_made_at_the_desk_stands():
+    lake = answered("uncertain", [("siti", "same", True)])
+    pair = (decisions.Mention.read(mention(role, n)) for role, n in (("child", 1), ("resident", 2)))
+    decisions.record(lake.connection, *pair, is_same=True, by="A letter", why="1", night=NIGHT)
+    assert [one.became for one in review.given(lake.connection)] == ["decided"]
+    assert lake.withdraw("siti") is None
+    assert (lake.state(), lake.standing()) == (None, [(True,)])
+
+
+def test_a_decision_of_the_desk_that_is_undone_is_asked_again():
+    lake = answered("uncertain", [("siti", "unsure"), ("budi", "same")])
+    ((decision,),) = lake.connection.execute(
+        "SELECT decision_id FROM lake.core.person_decision"
+    ).fetchall()
+    decisions.revoke(lake.connection, decision, by="A letter", night=NIGHT)
+    assert lake.next("siti") is None, "who was unsure still is"
+    question = lake.next("budi")
+    assert question.state == "second"
+    lake.answer(question, "different", "budi")
+    assert lake.standing() == [(False,)]
+    assert [one.became for one in review.given(lake.connection)] == ["stands", "undone", "decided"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "became"),
+    [
+        ([("siti", "same")], ["stands"]),
+        ([("siti", "unsure")], ["second"]),
+        (WISHED, ["stands", "stands"]),
+        (DIFFER, ["differing", "differing"]),
+        (SETTLED, ["stands", "decided", "decided"]),
+        ([*DIFFER, ("dewi", "unsure")], ["closed", "closed", "closed"]),
+    ],
+)
+def test_what_became_of_answers_newest_first(answers, became):
+    lake = answered("uncertain", answers)
+    found = review.given(lake.connection)
+    assert [one.reviewer for one in found] == [who for who, *_ in reversed(answers)]
+    assert [one.became for one in found] == became
+    lake.withdraw("siti")
+    (own,) = review.given(lake.connection, "siti")
+    assert (own.became, own.withdrawn_by) == ("withdrawn", "dewi")
+    assert review.one_given(lake.connection, own.answer_id) == own
+    assert review.one_given(lake.connection, record(1)) is None
+
+
+def test_only_the_newest_answers_are_listed(monkeypatch):
+    lake = Lake([PAIRS["uncertain"], ("child", 3, "resident", 4, 0.5, False)])
+    first, second = (lake.answer(lake.next(), "unsure")[0] for _ in range(2))
+    assert [one.answer_id for one in review.given(lake.connection)] == [second, first]
+    monkeypatch.setattr(review, "NEWEST", 1)
+    assert [one.answer_id for one in review.given(lake.connection)] == [second]
+
+
+def test_who_answers_what_was_taken_back_meanwhile_is_told():
+    lake = answered("uncertain", DIFFER)
+    dealt = lake.next("dewi", is_supervisor=True)
+    lake.withdraw("siti")
+    lake.withdraw("budi")
+    with pytest.raises(review.Answered):
+        lake.answer(dealt, "same", "dewi", settles=True)
+
+
+def test_quality_does_not_count_what_was_taken_back():
+    lake = answered("uncertain", DIFFER)
+    measured = quality.measure(lake.connection)
+    assert (measured.answers, measured.pairs_of_two) == (2, 1)
+    lake.withdraw("siti")
+    measured = quality.measure(lake.connection)
+    assert (measured.answers, measured.pairs_of_two) == (1, 0)
+    sample = Lake([("child", 1, "resident", 2, 0.999, True)], sampled=5)
+    sample.answer(sample.next(is_sample=True), "same")
+    assert quality.measure(sample.connection).strata == {"accepted": (1, 1, 1)}
+    sample.withdraw("siti")
+    assert quality.measure(sample.connection).strata == {"accepted": (1, 0, 0)}
 
 
 def test_quality_is_estimated_from_the_sample_alone():

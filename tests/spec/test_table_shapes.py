@@ -40,6 +40,15 @@ def test_a_table_that_is_made_again_is_made_in_its_new_shape(tmp_path, table):
     assert world.rows(f"FROM lake.{table}") == []
 
 
+def test_a_table_without_history_gains_the_columns_that_are_declared_behind_its_own(tmp_path):
+    world = Cameras(tmp_path)
+    alter(world, "ALTER TABLE lake.core.person_decision DROP COLUMN undone_night")
+    alter(world, "INSERT INTO lake.core.person_decision (decision_id) VALUES (uuid())")
+    set_up(world.settings, world.sources)
+    assert columns(world, "core.person_decision") == list(tables()["core.person_decision"].columns)
+    assert world.rows("SELECT undone_night FROM lake.core.person_decision") == [(None,)]
+
+
 NOTES = """
     SELECT column_name, record_count, next_row_id, contains_null, min_value, max_value
     FROM __ducklake_metadata_lake.ducklake_table_stats

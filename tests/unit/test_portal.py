@@ -1,11 +1,14 @@
 """Who may come in, what the audit log holds, and that everything has its word."""
 
+import re
 import sqlite3
 import stat
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+import portal
 from common.errors import DefinitionError
 from common.settings import Settings
 from portal import accounts, audit
@@ -50,6 +53,8 @@ def test_every_comparison_level_role_and_action_has_its_word():
         assert {level.label for level in one.levels} <= set(said["levels"])
     tables_that_speak = {name.removesuffix("_identity") for name in tables()}
     assert {name.removesuffix("_identity") for name in said["sources"]} <= tables_that_speak
+    noted = "".join(path.read_text() for path in Path(portal.__file__).parent.rglob("*.py"))
+    assert set(re.findall(r'note\(request, [\w.]+, "(\w+)"', noted)) <= set(said["actions"])
     compared = tables()["core.mention_identity"].columns
     for written, (_, so) in said["attributes"].items():
         assert {written, so} <= {*compared, "region_name"}, written
