@@ -59,4 +59,4 @@ def claims(table: TableByName, night: date, holds: ir.Table) -> ir.Table:
         rows = table(name)
         return rows if name in HOMES else rows.semi_join(holds, "source_record_id")
 
-    return golden.claims(mentions(of_holds, night), holds)
+    return golden.claims(mentions(of_holds, ibis.literal(night)), holds)
