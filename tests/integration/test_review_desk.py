@@ -2,7 +2,7 @@
 
 import re
 from contextlib import contextmanager
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from fastapi.testclient import TestClient
@@ -342,7 +342,7 @@ def test_what_is_skipped_comes_again_later(desk_town):
     ("who", "path"),
     [("siti", "/selisih"), ("siti", "/mutu"), ("siti", "/audit"), ("dewi", "/audit"),
      ("wati", "/periksa"), ("wati", "/antrean"), ("wati", "/selisih"), ("wati", "/jawaban"),
-     ("wati", f"/tarik?jawaban={uuid4()}")],
+     ("wati", f"/tarik?jawaban={UUID(int=1)}")],
 )  # fmt: skip
 def test_no_role_opens_what_is_not_its_own(desk_town, who, path):
     with desk(desk_town) as sign_in:
