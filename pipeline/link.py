@@ -83,7 +83,6 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         attach(connection, settings)
         connection.execute("USE memory.main")
         today, rules = clock.today(settings), _rules()
-        connection.execute(f"CREATE TEMP MACRO tonight() AS DATE '{today}'")
         version = None if retrain else models.newest(connection)
         after = linking.newest(connection)
         anew = after is None or after[1:] != (version, rules)
@@ -136,8 +135,9 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
 
 
 def gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """Table `mention` of `transforms.identity.mentions` from core, as of macro `tonight`. Raises
-    WarehouseFault where it would be empty."""
+    """Table `mention` of `transforms.identity.mentions` from core. Raises WarehouseFault where it
+    would be empty."""
+    _begin(connection, clock.today(settings))
     _create(connection, settings, "mention", lambda: mentions(by_name(connection), tonight()))
     if not connection.execute("SELECT count(*) FROM mention").fetchall()[0][0]:
         raise WarehouseFault(
@@ -147,6 +147,7 @@ def gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 
 def _gather_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, today: date) -> None:
     """View `mention` too, made anew only for the records that changed since the newest linking."""
+    _begin(connection, today)
     linking.recall(connection)
     _create(connection, settings, "version", lambda: versions(by_name(connection)))
     connection.execute(
@@ -172,6 +173,10 @@ def _mentions_of_touched(connection: duckdb.DuckDBPyConnection) -> ir.Table:
         return rows if name in HOMES else rows.semi_join(touched, "source_record_id")
 
     return mentions(of_touched, tonight())
+
+
+def _begin(connection: duckdb.DuckDBPyConnection, night: date) -> None:
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO tonight() AS DATE '{night}'")
 
 
 def _temporary(connection: duckdb.DuckDBPyConnection, name: str) -> ir.Table:
