@@ -25,7 +25,7 @@ from common.settings import Settings
 from transforms import identity, standardise
 from transforms.identity import affected, golden, matching, training
 from transforms.identity.birth_cases import birth_cases
-from transforms.identity.mentions import HOMES, mentions, versions
+from transforms.identity.mentions import mentions, mentions_of, versions
 from transforms.identity.partition import candidates, partition
 from warehouse import decisions, linking, models, persons, tables
 from warehouse.catalog import (
@@ -34,6 +34,7 @@ from warehouse.catalog import (
     make_equal,
     open_duckdb,
     rehearsal,
+    temporary,
     transaction,
     writer_lock,
 )
@@ -137,7 +138,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
 def gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """Table `mention` of `transforms.identity.mentions` from core. Raises WarehouseFault where it
     would be empty."""
-    _begin(connection, clock.today(settings))
+    _set_night(connection, clock.today(settings))
     _create(connection, settings, "mention", lambda: mentions(by_name(connection), tonight()))
     if not connection.execute("SELECT count(*) FROM mention").fetchall()[0][0]:
         raise WarehouseFault(
@@ -147,7 +148,7 @@ def gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 
 def _gather_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, today: date) -> None:
     """View `mention` too, made anew only for the records that changed since the newest linking."""
-    _begin(connection, today)
+    _set_night(connection, today)
     linking.recall(connection)
     _create(connection, settings, "version", lambda: versions(by_name(connection)))
     connection.execute(
@@ -161,26 +162,17 @@ def _gather_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, t
     if not connection.execute("SELECT count(*) FROM touched").fetchall()[0][0]:
         connection.execute("CREATE TEMP VIEW fresh AS FROM before LIMIT 0")
     else:
-        _create(connection, settings, "fresh", lambda: _mentions_of_touched(connection))
+        _create(
+            connection,
+            settings,
+            "fresh",
+            lambda: mentions_of(temporary(connection, "touched"), by_name(connection), tonight()),
+        )
     affected.changed(connection)
 
 
-def _mentions_of_touched(connection: duckdb.DuckDBPyConnection) -> ir.Table:
-    of_core, touched = by_name(connection), _temporary(connection, "touched")
-
-    def of_touched(name: str) -> ir.Table:
-        rows = of_core(name)
-        return rows if name in HOMES else rows.semi_join(touched, "source_record_id")
-
-    return mentions(of_touched, tonight())
-
-
-def _begin(connection: duckdb.DuckDBPyConnection, night: date) -> None:
+def _set_night(connection: duckdb.DuckDBPyConnection, night: date) -> None:
     connection.execute(f"CREATE OR REPLACE TEMP MACRO tonight() AS DATE '{night}'")
-
-
-def _temporary(connection: duckdb.DuckDBPyConnection, name: str) -> ir.Table:
-    return ibis.duckdb.from_connection(connection).table(name, database=("temp", "main"))
 
 
 def _create(
@@ -232,14 +224,14 @@ def _describe(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None
         connection,
         settings,
         "claim",
-        lambda: golden.claims(_temporary(connection, "mention"), _temporary(connection, "linked")),
+        lambda: golden.claims(temporary(connection, "mention"), temporary(connection, "linked")),
     )
-    _create(connection, settings, "golden", lambda: golden.golden(_temporary(connection, "claim")))
+    _create(connection, settings, "golden", lambda: golden.golden(temporary(connection, "claim")))
     _create(
         connection,
         settings,
         "golden_origin",
-        lambda: golden.origins(_temporary(connection, "claim")),
+        lambda: golden.origins(temporary(connection, "claim")),
     )
     for name, query in (
         ("golden_record", "FROM golden"),

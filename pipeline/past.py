@@ -15,9 +15,9 @@ import ibis.expr.types as ir
 
 from transforms import TableByName, on
 from transforms.identity import golden
-from transforms.identity.mentions import HOMES, mentions
+from transforms.identity.mentions import mentions_of
 from warehouse import persons
-from warehouse.catalog import by_name
+from warehouse.catalog import by_name, temporary
 from warehouse.persons import Person
 
 
@@ -33,7 +33,7 @@ def find(
     claim = claims(table, as_of, links.filter(links.person_id == ibis.uuid(found.person_id)))
     # Planning all the rules costs far more than running them for one person: once for both.
     connection.execute(f"CREATE OR REPLACE TEMP TABLE claim AS {ibis.to_sql(claim)}")
-    claim = ibis.duckdb.from_connection(connection).table("claim", database=("temp", "main"))
+    claim = temporary(connection, "claim")
     records, origins = (
         connection.execute(f"SELECT {columns} FROM ({ibis.to_sql(made)}) ORDER BY ALL")
         .to_arrow_table()
@@ -54,9 +54,4 @@ def held_on(connection: duckdb.DuckDBPyConnection, night: date) -> TableByName:
 
 def claims(table: TableByName, night: date, holds: ir.Table) -> ir.Table:
     """`transforms.identity.golden.claims` of these links alone, from the tables of that night."""
-
-    def of_holds(name: str) -> ir.Table:
-        rows = table(name)
-        return rows if name in HOMES else rows.semi_join(holds, "source_record_id")
-
-    return golden.claims(mentions(of_holds, ibis.literal(night)), holds)
+    return golden.claims(mentions_of(holds, table, ibis.literal(night)), holds)

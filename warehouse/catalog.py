@@ -206,7 +206,7 @@ def rehearsal(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def set_up(settings: Settings, sources: dict[str, Source]) -> None:
     """Create what the schema home and the definitions ask for; harmless when all is there.
 
-    A landing table gets the columns that its definition gained, a table without history those that
+    A landing table gets the columns that its definition gained, and a table that `grows` those that
     are declared behind its own, empty in older rows; a landing table keeps what its definition no
     longer names. A table that is `remade` is made empty in its new shape.
     Raises WarehouseFault when another table exists in another shape.
@@ -344,17 +344,12 @@ def _lacking_columns(present: Columns, sources: dict[str, Source]) -> Columns:
                 lacking[name] = [
                     (column, "VARCHAR") for column in stream.names if column not in had
                 ]
-    for name, declared in _declared(sources).items():
+    declared = _declared(sources)
+    for name in (name for name, table in tables().items() if table.grows):
         had_so_far = present.get(name, [])
-        if _only_grows(name) and had_so_far and declared[: len(had_so_far)] == had_so_far:
-            lacking[name] = declared[len(had_so_far) :]
+        if had_so_far and declared[name][: len(had_so_far)] == had_so_far:
+            lacking[name] = declared[name][len(had_so_far) :]
     return {name: columns for name, columns in lacking.items() if columns}
-
-
-def _only_grows(name: str) -> bool:
-    """Whether a column more leaves what a table holds as right as before."""
-    table = tables().get(name)
-    return table is not None and not table.history and not table.remade
 
 
 def _declared(sources: dict[str, Source]) -> Columns:
@@ -430,6 +425,13 @@ def by_name(
         return backend.table(short, database=(core if schema == "core" else "lake", schema))
 
     return table
+
+
+def temporary(connection: duckdb.DuckDBPyConnection, name: str) -> "ir.Table":
+    """A temporary table of the connection as an Ibis expression."""
+    import ibis
+
+    return ibis.duckdb.from_connection(connection).table(name, database=("temp", "main"))
 
 
 def tidy(settings: Settings) -> int:

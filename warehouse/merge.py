@@ -10,11 +10,10 @@ from datetime import date
 from typing import Any
 
 import duckdb
-import ibis
 import ibis.expr.types as ir
 
 from common.errors import Imbalance
-from warehouse.catalog import by_name
+from warehouse.catalog import by_name, temporary
 from warehouse.tables import Table, tables
 
 HELD = "held_in_quarantine"
@@ -79,20 +78,17 @@ def apply_batch(
             QUALIFY row_number() OVER (PARTITION BY _record_id ORDER BY _batch_id DESC) = 1
             """
         )
-    backend = ibis.duckdb.from_connection(connection)
 
-    rows = typed(backend.table("changed_row", database=("temp", "main")))
+    rows = typed(temporary(connection, "changed_row"))
     rows = rows.rename(source_record_id="_record_id", flags="_flags")
-    changed = backend.table("changed_record", database=("temp", "main")).select(
-        source_record_id="_record_id"
-    )
+    changed = temporary(connection, "changed_record").select(source_record_id="_record_id")
     for name, made in conform(rows, by_name(connection, target)).items():
         columns = [*tables()[name].own_columns, "flags"]
         if isinstance(made, Gathered):
             connection.execute(
                 f"CREATE OR REPLACE TEMP TABLE touched AS {_sql(made.touched(changed))}"
             )
-            expression = made.rows(backend.table("touched", database=("temp", "main")))
+            expression = made.rows(temporary(connection, "touched"))
             columns += ["source", "stream"]
         else:
             expression = made

@@ -40,13 +40,24 @@ def test_a_table_that_is_made_again_is_made_in_its_new_shape(tmp_path, table):
     assert world.rows(f"FROM lake.{table}") == []
 
 
-def test_a_table_without_history_gains_the_columns_that_are_declared_behind_its_own(tmp_path):
+def test_a_table_that_grows_gains_the_columns_that_are_declared_behind_its_own(tmp_path):
     world = Cameras(tmp_path)
-    alter(world, "ALTER TABLE lake.core.person_decision DROP COLUMN undone_night")
-    alter(world, "INSERT INTO lake.core.person_decision (decision_id) VALUES (uuid())")
+    alter(world, "ALTER TABLE lake.core.person_answer DROP COLUMN withdrawn_at")
+    alter(world, "INSERT INTO lake.core.person_answer (answer_id) VALUES (uuid())")
     set_up(world.settings, world.sources)
-    assert columns(world, "core.person_decision") == list(tables()["core.person_decision"].columns)
-    assert world.rows("SELECT undone_night FROM lake.core.person_decision") == [(None,)]
+    assert columns(world, "core.person_answer") == list(tables()["core.person_answer"].columns)
+    assert world.rows("SELECT withdrawn_at FROM lake.core.person_answer") == [(None,)]
+
+
+@pytest.mark.parametrize("table", ["core.golden_record", "core.person_decision"])
+def test_a_table_that_does_not_grow_is_refused_when_a_column_is_declared_behind_its_own(
+    tmp_path, table
+):
+    world = Cameras(tmp_path)
+    last = list(tables()[table].columns)[-1]
+    alter(world, f"ALTER TABLE lake.{table} DROP COLUMN {last}")
+    with pytest.raises(WarehouseFault, match=f"{table}: columns differ: {last}"):
+        set_up(world.settings, world.sources)
 
 
 NOTES = """

@@ -79,6 +79,16 @@ def mentions(table: TableByName, today: ir.DateValue) -> ir.Table:
     return standardised(as_written(table), today)
 
 
+def mentions_of(records: ir.Table, table: TableByName, today: ir.DateValue) -> ir.Table:
+    """The mentions of these records (source_record_id)."""
+
+    def of_records(name: str) -> ir.Table:
+        rows = table(name)
+        return rows if name in HOMES else rows.semi_join(records, "source_record_id")
+
+    return mentions(of_records, today)
+
+
 def as_written(table: TableByName) -> ir.Table:
     """The same before anything is standardised, in the shape of COLUMNS."""
     return ibis.union(

@@ -51,6 +51,9 @@ class Table(Strict):
     history: bool = False
     identity: bool = Field(False, description="narrow table of direct identifiers")
     remade: bool = Field(False, description="made from core again; in another shape it is dropped")
+    grows: bool = Field(
+        False, description="gains columns declared behind its own, empty in older rows"
+    )
     key: tuple[str, ...]
     columns: dict[str, Column]
 
