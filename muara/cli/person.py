@@ -33,9 +33,9 @@ def person_show(
         found = find(connection, _id(person), _night(as_of))
     if found is None:
         raise DefinitionError(
-            "no person has or had this id",
+            f"no person had this id yet on {as_of}" if as_of else "no person has or had this id",
             where=person,
-            next_step="ids are in lake.core.person_mention; `muara link` gives them.",
+            next_step="ids are in lake.core.person_history, with the night each was given.",
         )
 
     def show() -> None:

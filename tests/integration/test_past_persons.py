@@ -89,3 +89,5 @@ def test_a_person_whose_record_changes_is_shown_as_on_each_night(nights, monkeyp
             )  # fmt: skip
         now, newest = show(person), show(person, "--as-of", str(max(held)))
         assert (now["golden"], now["origins"]) == (newest["golden"], newest["origins"])
+    early = CliRunner().invoke(cli.app, ["person", "show", str(valued), "--as-of", "2000-01-01"])
+    assert "no person had this id yet on 2000-01-01" in str(early.exception)
