@@ -29,6 +29,7 @@ from common.settings import Settings
 from pipeline.sync import prepare
 from transforms.identity.mentions import REGISTRY
 from transforms.identity.model import BLOCKING
+from warehouse.account import last_batch
 from warehouse.catalog import reading, transaction, writing
 
 CHANGED = (0.0, 0.001, 0.01)
@@ -110,10 +111,8 @@ def _link(settings: Settings, batch: int) -> dict[str, Any]:
 def _change(settings: Settings, share: float) -> int:
     """Change this share of the records; returns the batch."""
     with writing(settings) as connection, transaction(connection):
-        (batch,) = connection.execute(
-            "SELECT max(batch_id) + 1 FROM (SELECT batch_id FROM lake.ops.ledger "
-            "UNION ALL SELECT batch_id FROM lake.core.person_identity)"
-        ).fetchall()[0]
+        batch = last_batch(connection) + 1
+        connection.execute("INSERT INTO lake.ops.ledger (batch_id) VALUES (?)", [batch])
         for table, name in NAMED if share else ():
             connection.execute(
                 f"""

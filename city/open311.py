@@ -113,8 +113,14 @@ def _requests(inbox: Path, query: dict[str, str]) -> list[dict[str, Any]]:
             values += wanted
     rows = _rows(
         inbox,
-        f"SELECT {REQUEST} FROM requests WHERE {' AND '.join(conditions)}"
-        " ORDER BY CAST(service_request_id AS INTEGER) LIMIT ? OFFSET ?",
+        f"""
+        SELECT {REQUEST} FROM requests
+        WHERE rowid IN (
+            SELECT rowid FROM requests WHERE {" AND ".join(conditions)}
+            ORDER BY CAST(service_request_id AS INTEGER) LIMIT ? OFFSET ?
+        )
+        ORDER BY CAST(service_request_id AS INTEGER)
+        """,
         [*values, size, (page - 1) * size],
     )
     return [

@@ -25,9 +25,10 @@ from common.settings import Settings
 from transforms import identity, standardise
 from transforms.identity import affected, golden, matching, training
 from transforms.identity.birth_cases import birth_cases
-from transforms.identity.mentions import mentions, mentions_of, versions
+from transforms.identity.mentions import couples, mentions, mentions_of, renewed
 from transforms.identity.partition import candidates, partition
 from warehouse import decisions, linking, models, persons, tables
+from warehouse.account import last_batch
 from warehouse.catalog import (
     attach,
     by_name,
@@ -45,6 +46,11 @@ VERSION_LENGTH = 12
 @ibis.udf.scalar.builtin
 def tonight() -> date:  # type: ignore[empty-body]
     """A macro of the connection, for SQL that is kept from night to night."""
+
+
+@ibis.udf.scalar.builtin
+def seen() -> int:  # type: ignore[empty-body]
+    """Another: the newest batch that the newest linking saw."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,10 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         today, rules = clock.today(settings), _rules()
         version = None if retrain else models.newest(connection)
         after = linking.newest(connection)
-        anew = after is None or after[1:] != (version, rules)
-        if anew:
+        newest_batch = last_batch(connection)  # before any of core is read
+        holds = after and (after.model_version, after.rules) == (version, rules)
+        since = after.batch_id if after and holds else None
+        if since is None:
             gather(connection, settings)
             connection.execute(
                 """
@@ -96,20 +104,21 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
                 """
             )
         else:
-            _gather_changes(connection, settings, today)
+            _gather_changes(connection, settings, today, since)
         definition = models.load(connection, version) if version else training.train(connection)
         decisions.standing(connection)
         matching.compare(connection, definition)
-        if not anew:
+        if since is not None:
             affected.edges(connection)
         candidates(connection)
         persons.holders(connection)
-        (affected.everyone if anew else affected.concerned)(connection)
+        (affected.everyone if since is None else affected.concerned)(connection)
         partition(connection)
         with writer_lock(settings), (rehearsal if dry_run else transaction)(connection):
             if trained := version is None:
                 version = models.keep(connection, definition, today, settings.impact_assessment)
-            linking.keep(connection, after, (version, rules), today, anew=anew)
+            run = linking.Run(version, rules, newest_batch, today)
+            linking.keep(connection, after, run, anew=since is None)
             persons.succeed(connection)
             persons.assign(connection)
             events = persons.record(connection, today, version)
@@ -146,18 +155,15 @@ def gather(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         )
 
 
-def _gather_changes(connection: duckdb.DuckDBPyConnection, settings: Settings, today: date) -> None:
-    """View `mention` too, made anew only for the records that changed since the newest linking."""
+def _gather_changes(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, today: date, since: int
+) -> None:
+    """View `mention` too, made anew only for the records that changed since batch `since`."""
     _set_night(connection, today)
     linking.recall(connection)
-    _create(connection, settings, "version", lambda: versions(by_name(connection)))
-    connection.execute(
-        """
-        CREATE TEMP VIEW household AS
-        SELECT source_record_id, household_number FROM lake.core.person_identity
-        WHERE valid_to IS NULL
-        """
-    )
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO seen() AS {since}")
+    _create(connection, settings, "renewed", lambda: renewed(by_name(connection), seen()))
+    _create(connection, settings, "couple", lambda: couples(by_name(connection)))
     affected.touched(connection, today)
     if not connection.execute("SELECT count(*) FROM touched").fetchall()[0][0]:
         connection.execute("CREATE TEMP VIEW fresh AS FROM before LIMIT 0")

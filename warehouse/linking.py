@@ -4,6 +4,7 @@ they were compared, and the pairs that may be one person as they were weighed.
 It holds only for the model and the rules of its run (`ops.linking`); an erasure empties it.
 """
 
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from uuid import UUID, uuid4
 
@@ -17,10 +18,23 @@ MENTIONS, PAIRS, RUN = "core.mention_identity", "ops.person_pair", "ops.linking"
 LEFT = (MENTIONS, PAIRS, RUN)
 
 
-def newest(connection: duckdb.DuckDBPyConnection) -> tuple[UUID, str, str] | None:
-    """Run, model and rules of the newest linking."""
-    rows = connection.execute(f"SELECT run, model_version, rules FROM lake.{RUN}").fetchall()
-    return rows[0] if rows else None
+@dataclass(frozen=True)
+class Run:
+    """What a linking compared by, and the newest batch that it saw."""
+
+    model_version: str
+    rules: str
+    batch_id: int = field(compare=False)
+    night: date = field(compare=False)
+    run: UUID = field(default_factory=uuid4, compare=False)
+
+
+def newest(connection: duckdb.DuckDBPyConnection) -> Run | None:
+    """The newest linking that changed anything."""
+    rows = connection.execute(
+        f"SELECT model_version, rules, batch_id, night, run FROM lake.{RUN}"
+    ).fetchall()
+    return Run(*rows[0]) if rows else None
 
 
 def recall(connection: duckdb.DuckDBPyConnection) -> None:
@@ -41,36 +55,39 @@ def recall(connection: duckdb.DuckDBPyConnection) -> None:
 
 def keep(
     connection: duckdb.DuckDBPyConnection,
-    after: tuple[UUID, str, str] | None,
-    by: tuple[str, str],
-    night: date,
+    after: Run | None,
+    run: Run,
     *,
     anew: bool,
 ) -> None:
-    """Keep mentions and pairs, compared `by` a model and rules, in the caller's transaction.
+    """Keep mentions and pairs as a run compared them, in the caller's transaction.
 
-    `fresh` are the mentions of `touched` records, `weighed` the pairs that were weighed again, and
-    those in `standing` are as they were; where all was made `anew`, `fresh` and `weighed` are all.
+    `fresh` are mentions in place of those `replaced`, `weighed` the pairs that were weighed again,
+    and those in `standing` are as they were; where all was made `anew`, `fresh` and `weighed` are
+    all.
     Raises WarehouseBusy when `after` is the newest linking no more.
     """
-    if newest(connection) != after:
+    before = newest(connection)
+    if (before and before.run) != (after and after.run):
         raise WarehouseBusy(
             "persons were linked or erased meanwhile", next_step="run `muara link` again."
         )
+    columns = ", ".join(tables()[MENTIONS].columns)
     mentions_held, pairs_held = f"FROM lake.{MENTIONS}", f"FROM lake.{PAIRS}"
     if not anew:
-        mentions_held += " SEMI JOIN touched USING (source_record_id)"
+        mentions_held = f"SELECT {columns} FROM replaced"
         pairs_held = f"""
             SELECT {_parts("pair_before")} FROM pair_before
             ANTI JOIN standing USING (mention_id_l, mention_id_r)"""
-    columns = ", ".join(tables()[MENTIONS].columns)
     differs = [
         make_equal(connection, MENTIONS, f"SELECT {columns} FROM fresh", mentions_held),
         make_equal(connection, PAIRS, f"SELECT {_parts('weighed')} FROM weighed", pairs_held),
     ]
-    if any(differs) or after is None or after[1:] != by:
+    if any(differs) or after != run:
         connection.execute(f"DELETE FROM lake.{RUN}")
-        connection.execute(f"INSERT INTO lake.{RUN} VALUES (?, ?, ?, ?)", [uuid4(), *by, night])
+        said = asdict(run)
+        names, values = ", ".join(said), ", ".join("?" * len(said))
+        connection.execute(f"INSERT INTO lake.{RUN} ({names}) VALUES ({values})", [*said.values()])
 
 
 def _parts(table: str) -> str:

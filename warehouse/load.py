@@ -18,7 +18,7 @@ from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
 from warehouse import drift, finding, fingerprint, judgement, quarantine, submission
-from warehouse.account import has_loaded
+from warehouse.account import has_loaded, last_batch
 from warehouse.catalog import insert, transaction, writer_lock, writing
 from warehouse.judgement import Judgement
 from warehouse.merge import Conform, Typed, apply_batch
@@ -189,8 +189,7 @@ def record_failure(
 
 def next_batch_id(connection: duckdb.DuckDBPyConnection) -> int:
     """Batches are numbered in the order of their commits. Hold the writer's lock."""
-    query = "SELECT coalesce(max(batch_id), 0) + 1 FROM lake.ops.ledger"
-    return int(_scalar(connection, query))
+    return last_batch(connection) + 1
 
 
 def key_bucket(key: Sequence[str], bits: int) -> str:

@@ -36,9 +36,14 @@ def succeed(connection: duckdb.DuckDBPyConnection) -> None:
     """
     connection.execute(
         """
+        CREATE OR REPLACE TEMP TABLE past AS
+        SELECT role || ':' || source_record_id AS mention_id, person_id, valid_to IS NULL AS now,
+            rowid AS place
+        FROM lake.core.person_mention
+        WHERE source_record_id IN (SELECT split_part(mention_id, ':', 2)::UUID FROM concerned)
+            AND mention_id IN (FROM concerned);
         CREATE OR REPLACE TEMP TABLE successor AS
-        WITH fresh AS (
-            FROM mention ANTI JOIN lake.core.person_mention USING (source_record_id, role)),
+        WITH fresh AS (FROM mention ANTI JOIN past USING (mention_id)),
         gone AS (
             FROM lake.core.golden_record JOIN lake.core.golden_record_identity
                 USING (person_id, source_record_id)
@@ -64,14 +69,11 @@ def assign(connection: duckdb.DuckDBPyConnection) -> None:
     """
     connection.execute(
         """
-        CREATE OR REPLACE TEMP TABLE past AS
-        SELECT role || ':' || source_record_id AS mention_id, person_id, valid_to IS NULL AS now,
-            rowid AS place, mention_id IN (FROM concerned) AS is_concerned
-        FROM lake.core.person_mention;
         CREATE OR REPLACE TEMP TABLE held AS
         SELECT mention_id, person_id, bool_or(now) AS now, min(place) AS first
-        FROM past WHERE is_concerned
-            AND person_id NOT IN (SELECT person_id FROM past WHERE now AND NOT is_concerned)
+        FROM past
+        WHERE person_id NOT IN (
+            SELECT person_id FROM holder WHERE mention_id NOT IN (FROM concerned))
         GROUP BY ALL
         UNION ALL SELECT mention_id, person_id, true, -1 FROM successor;
         CREATE OR REPLACE TEMP TABLE overlap AS

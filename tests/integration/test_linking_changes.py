@@ -6,6 +6,7 @@ import pytest
 
 from pipeline.link import link
 from warehouse import linking
+from warehouse.account import last_batch
 from warehouse.catalog import reading, transaction, writing
 from warehouse.decisions import Mention, decide, decisions, undo
 
@@ -28,10 +29,8 @@ def change(town, random, per_thousand):
     """As a night's batches do: names misspelt and put right, numbers, dates and households
     exchanged, records deleted and sent again, houses numbered anew."""
     with writing(town.settings) as connection, transaction(connection):
-        (batch,) = connection.execute(
-            "SELECT max(batch_id) + 1 FROM (SELECT batch_id FROM lake.ops.ledger "
-            "UNION ALL SELECT batch_id FROM lake.core.person_identity)"
-        ).fetchone()
+        batch = last_batch(connection) + 1
+        connection.execute("INSERT INTO lake.ops.ledger (batch_id) VALUES (?)", [batch])
 
         seed = random.random()
 

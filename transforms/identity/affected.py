@@ -17,29 +17,32 @@ from transforms.standardise.birth_dates import OLDEST_YEARS
 
 def touched(connection: duckdb.DuckDBPyConnection, today: date) -> None:
     """Table `touched` (source_record_id): records that changed, came or went, those whose birth
-    date is believed from today on or no longer, and residents of their households of before and of
-    now, for one is the other's partner.
+    date is believed from today on or no longer, residents who had one of these as partner, and
+    who may be partner of any of them now.
 
-    From tables `before` (mentions as the newest linking compared them), `version`
-    (source_record_id, batch_id; records that speak of people now) and `household`
-    (source_record_id, household_number; residents now).
+    From tables `before` (mentions as the newest linking compared them), `renewed`
+    (source_record_id; what batches since then wrote) and `couple` (source_record_id,
+    household_number; residents now who may have a partner).
     """
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE touched AS
-        SELECT source_record_id FROM version ANTI JOIN before USING (source_record_id, batch_id)
-        UNION
-        SELECT source_record_id FROM before ANTI JOIN version USING (source_record_id, batch_id)
-        UNION
+        INSERT INTO renewed
         SELECT source_record_id FROM before
         WHERE believed_from <= DATE '{today}' OR birth_date > DATE '{today}'
             OR {today.year} - year(birth_date) > {OLDEST_YEARS};
+        CREATE OR REPLACE TEMP TABLE once AS
+        SELECT nik, household_number FROM before SEMI JOIN renewed USING (source_record_id)
+        WHERE role = '{REGISTRY}';
+        CREATE OR REPLACE TEMP TABLE touched AS
+        SELECT source_record_id FROM renewed
+        UNION
+        SELECT source_record_id FROM before WHERE role = '{REGISTRY}' AND (
+            partner_nik IN (SELECT nik FROM once) OR household_number IN (
+                SELECT household_number FROM once WHERE nik IS NULL));
         INSERT INTO touched
-        SELECT source_record_id FROM before WHERE role = '{REGISTRY}' AND household_number IN (
-            SELECT household_number FROM before SEMI JOIN touched USING (source_record_id));
-        INSERT INTO touched
-        SELECT source_record_id FROM household WHERE household_number IN (
-            SELECT household_number FROM household SEMI JOIN touched USING (source_record_id))
+        SELECT source_record_id FROM couple WHERE household_number IN (
+            SELECT household_number FROM couple SEMI JOIN touched USING (source_record_id))
+        EXCEPT FROM touched
         """
     )
 

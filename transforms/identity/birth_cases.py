@@ -100,9 +100,8 @@ def _with_mother(case: ir.Table, table: TableByName) -> ir.Table:
     )
     golden, who = table("core.golden_record"), table("core.golden_record_identity")
     known = golden.filter(golden.status != "unregistered").select("person_id", "source_record_id")
-    numbered = known.inner_join(who.filter(who.nik.notnull()), "person_id").select(
-        "person_id", mother_nik="nik"
-    )
+    spoken_of = who.filter(who.nik.notnull()).semi_join(case, who.nik == case.mother_nik)
+    numbered = known.inner_join(spoken_of, "person_id").select("person_id", mother_nik="nik")
     numbered = numbered.group_by("mother_nik").agg(
         by_nik=numbered.person_id.min(), bearers=numbered.count()
     )

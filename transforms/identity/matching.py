@@ -5,9 +5,10 @@ from typing import Any
 import duckdb
 from splink import DuckDBAPI, Linker, block_on
 
-from transforms.identity.mentions import REGISTRY
+from transforms.identity.mentions import COMPARED, REGISTRY
 from transforms.identity.model import BLOCKING, TERMS, TWO_NUMBERS
 
+RULES = (*BLOCKING, *TWO_NUMBERS)
 LEAST_WEIGHT = -4
 """Bits below which a pair is nobody's concern."""
 SIDES = {
@@ -27,15 +28,28 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
     )
     if connection.execute("SELECT count(*) FROM changed").fetchall() == [(0,)]:
         return
-    shares = " OR ".join(_shares_with_changed(keys) for keys in (*BLOCKING, *TWO_NUMBERS))
+    columns = ", ".join(("mention_id", "role", *COMPARED))
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE compared AS
-        FROM mention SEMI JOIN changed USING (mention_id);
-        CREATE OR REPLACE TEMP TABLE beside AS
-        FROM mention ANTI JOIN changed USING (mention_id) WHERE {shares}
+        SELECT {columns} FROM mention SEMI JOIN changed USING (mention_id);
+        CREATE OR REPLACE TEMP TABLE beside AS FROM compared LIMIT 0
         """
     )
+    if connection.execute(
+        "SELECT EXISTS (FROM mention ANTI JOIN changed USING (mention_id))"
+    ).fetchall() == [(True,)]:
+        connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE block AS
+            SELECT DISTINCT unnest({_blocks()}) AS block FROM compared;
+            INSERT INTO beside
+            SELECT {columns} FROM mention ANTI JOIN changed USING (mention_id)
+            WHERE mention_id IN (SELECT mention_id FROM (
+                SELECT mention_id, unnest({_blocks()}) AS block FROM mention)
+                SEMI JOIN block USING (block))
+            """
+        )
     for name, query in SIDES.items():
         connection.execute(f"CREATE OR REPLACE TABLE {name} AS {query}")
     connection.execute("DROP TABLE compared; DROP TABLE beside")
@@ -76,8 +90,13 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
         one.drop_table_from_database_and_remove_from_cache()
 
 
-def _shares_with_changed(keys: tuple[str, ...]) -> str:
-    """SQL: the mention agrees with one of table `compared` on all of these."""
-    said = ", ".join(keys)
+def _blocks() -> str:
+    """SQL: hashes of the blocks that a mention is in; NULL for those of which it says too little.
+    Two blocks may share a hash: this only chooses who is asked by the rules themselves."""
+    return f"[{', '.join(map(_block, range(len(RULES))))}]"
+
+
+def _block(rule: int) -> str:
+    keys = RULES[rule]
     known = " AND ".join(f"{key} IS NOT NULL" for key in keys)
-    return f"({known} AND ({said}) IN (SELECT ({said}) FROM compared WHERE {known}))"
+    return f"CASE WHEN {known} THEN hash({rule}, {', '.join(keys)}) END"

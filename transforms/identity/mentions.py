@@ -14,6 +14,8 @@
 What identifies is standardised (`transforms/standardise`); what says nothing is NULL.
 """
 
+from collections.abc import Iterable
+
 import ibis
 import ibis.expr.types as ir
 
@@ -70,6 +72,11 @@ HEAD_AND_SPOUSE = ("1", "2", "3")
 OTHERS = ("book_resident", "birth_report", "birth_certificate", "birth_notice")
 """Core tables that speak of people, beside registry and inbox; each has a narrow one of
 identifiers."""
+SPEAKING = (
+    *(f"core.{name}{part}" for name in ("person", *OTHERS) for part in ("", "_identity")),
+    "core.report_identity",
+)
+"""Core tables that speak of people."""
 NAMED = ("mother", "father", "reporter")
 """Roles in which a record speaks of nobody when it says neither a name nor a number."""
 
@@ -97,12 +104,32 @@ def as_written(table: TableByName) -> ir.Table:
     )  # fmt: skip
 
 
-def versions(table: TableByName) -> ir.Table:
-    """source_record_id, batch_id: every record that may speak of a person tonight, and the newest
-    batch that changed it; one that is unchanged has the mentions it had."""
-    spoken = [_with_home(_joined(table, "person"), table)]
-    spoken += [_joined(table, name) for name in OTHERS] + [_named_reports(table)]
-    return ibis.union(*(rows.select("source_record_id", "batch_id") for rows in spoken))
+def renewed(table: TableByName, seen: ir.IntegerValue) -> ir.Table:
+    """source_record_id: records that batches later than `seen` brought, changed or took away, and
+    residents of such a household; any other has the mentions it had."""
+
+    def of(names: Iterable[str]) -> ir.Table:
+        return ibis.union(
+            *(
+                rows.filter(rows[batch] > seen).select("source_record_id")
+                for rows in map(table, names)
+                for batch in ("batch_id", "closed_batch_id")
+            )
+        )
+
+    resident, homes = now(table("core.person")), of(HOMES)
+    housed = resident.semi_join(homes, resident.household_record_id == homes.source_record_id)
+    return of(SPEAKING).union(housed.select("source_record_id"))
+
+
+def couples(table: TableByName) -> ir.Table:
+    """source_record_id, household_number: residents tonight of whom one may be another's
+    partner."""
+    return _couples(_joined(table, "person")).select("source_record_id", "household_number")
+
+
+def _couples(person: ir.Table) -> ir.Table:
+    return person.filter(person.family_role_code.isin(HEAD_AND_SPOUSE))
 
 
 def _joined(table: TableByName, name: str, at: str = "valid_from") -> ir.Table:
@@ -160,7 +187,7 @@ def _residents(table: TableByName) -> ir.Table:
     person = person.mutate(
         said_at=ibis.coalesce(person.changed_at, person.registered_at, person.said_at)
     )
-    couple = person.filter(person.family_role_code.isin(HEAD_AND_SPOUSE))
+    couple = _couples(person)
     other = couple.select(
         "household_number", other_sex="sex", other_nik="nik", other_record="source_record_id"
     )

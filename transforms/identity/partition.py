@@ -37,14 +37,11 @@ def candidates(connection: duckdb.DuckDBPyConnection) -> None:
         UNION ALL SELECT b, a FROM decision WHERE NOT is_same;
         CREATE OR REPLACE TEMP TABLE pair AS
         WITH directed AS (
-            SELECT (l.role = '{REGISTRY}')::INT + (r.role = '{REGISTRY}')::INT AS residents,
-                if(residents = 1, r.role = '{REGISTRY}', l.mention_id < r.mention_id) AS is_so,
-                if(is_so, l.mention_id, r.mention_id) AS mention_id_l,
-                if(is_so, r.mention_id, l.mention_id) AS mention_id_r, weight,
-                if((l.mention_id, r.mention_id) IN (FROM parted), 0, pow(2, least(weight, 60)))
-                    AS odds
-            FROM edge JOIN mention l ON l.mention_id = edge.mention_id_l
-            JOIN mention r ON r.mention_id = edge.mention_id_r)
+            SELECT starts_with(l, '{REGISTRY}:') AS is_l, starts_with(r, '{REGISTRY}:') AS is_r,
+                is_l::INT + is_r::INT AS residents, if(residents = 1, is_r, l < r) AS is_so,
+                if(is_so, l, r) AS mention_id_l, if(is_so, r, l) AS mention_id_r, weight,
+                if((l, r) IN (FROM parted), 0, pow(2, least(weight, 60))) AS odds
+            FROM (SELECT mention_id_l AS l, mention_id_r AS r, weight FROM edge))
         SELECT mention_id_l, mention_id_r, weight, odds / (1 + if(residents = 1,
                 sum(odds) OVER (PARTITION BY mention_id_l, residents), odds)) AS probability,
             residents
