@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.peers.contenders import ROOT, Contender, install
 from tests.who import Agreement
-from transforms.identity import matching, training
+from transforms.identity import affected, matching, training
 from transforms.identity.mentions import COLUMNS, standardised
 from transforms.identity.partition import candidates, partition
 
@@ -64,7 +64,7 @@ def ours(folder: Path, which: str) -> float:
         CREATE TABLE decision (a VARCHAR, b VARCHAR, is_same BOOLEAN)
         """
     )
-    connection.execute("CREATE TEMP VIEW changed AS SELECT mention_id FROM mention")
+    affected.anew(connection)
     matching.compare(connection, training.train(connection))
     candidates(connection)
     partition(connection)

@@ -37,7 +37,7 @@ from common import clock
 from common.definition import load_sources
 from common.settings import Settings
 from tests.who import SAID_MORE, Agreement, agreement, give_truth
-from transforms.identity import matching, training
+from transforms.identity import affected, matching, training
 from transforms.identity.mentions import REGISTRY, as_written, standardised
 from transforms.identity.model import COMPARISONS, Comparison
 from transforms.identity.partition import CERTAIN, candidates, partition
@@ -208,7 +208,7 @@ def _ours(
     def run(connection: duckdb.DuckDBPyConnection) -> str:
         if before:
             connection.execute(before)
-        connection.execute("CREATE TEMP VIEW changed AS SELECT mention_id FROM mention")
+        affected.anew(connection)
         matching.compare(connection, training.train(connection, comparisons))
         candidates(connection)
         if not rivals:

@@ -97,12 +97,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         since = after.batch_id if after and holds else None
         if since is None:
             gather(connection, settings)
-            connection.execute(
-                """
-                CREATE TEMP VIEW fresh AS FROM mention;
-                CREATE TEMP VIEW changed AS SELECT mention_id FROM mention
-                """
-            )
+            affected.anew(connection)
         else:
             _gather_changes(connection, settings, today, since)
         definition = models.load(connection, version) if version else training.train(connection)

@@ -500,9 +500,10 @@ def make_equal(
     differ = connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE differing AS
-        SELECT {key} FROM (FROM present EXCEPT ALL FROM wanted)
-        UNION
-        SELECT {key} FROM (FROM wanted EXCEPT ALL FROM present);
+        SELECT DISTINCT {key} FROM (
+            SELECT * EXCLUDE (more) FROM (
+                SELECT *, 1 AS more FROM wanted UNION ALL BY NAME SELECT *, -1 AS more FROM present)
+            GROUP BY ALL HAVING sum(more) <> 0);
         SELECT count(*) FROM differing
         """
     ).fetchall()[0][0]

@@ -25,12 +25,17 @@ def link_anew(town):
     return link(town.settings)
 
 
+def next_batch(connection):
+    batch = last_batch(connection) + 1
+    connection.execute("INSERT INTO lake.ops.ledger (batch_id) VALUES (?)", [batch])
+    return batch
+
+
 def change(town, random, per_thousand):
-    """As a night's batches do: names misspelt and put right, numbers, dates and households
+    """As a night's batches do: names misspelt and put right, numbers, dates, roles and households
     exchanged, records deleted and sent again, houses numbered anew."""
     with writing(town.settings) as connection, transaction(connection):
-        batch = last_batch(connection) + 1
-        connection.execute("INSERT INTO lake.ops.ledger (batch_id) VALUES (?)", [batch])
+        batch = next_batch(connection)
 
         seed = random.random()
 
@@ -61,7 +66,13 @@ def change(town, random, per_thousand):
             WHERE valid_to IS NULL AND {chosen("numbered")};
             UPDATE lake.core.person SET batch_id = {batch},
                 birth_date = birth_date + if(hash(source_record_id) % 2 = 0, 1, 36500)
-            WHERE valid_to IS NULL AND {chosen("born")}
+            WHERE valid_to IS NULL AND {chosen("born")};
+            UPDATE lake.core.person SET batch_id = {batch},
+                family_role_code = (1 + hash(source_record_id, {seed}) % 4)::VARCHAR
+            WHERE valid_to IS NULL AND {chosen("role")};
+            UPDATE lake.core.person_identity SET batch_id = {batch}, nik = if(
+                hash(source_record_id) % 2 = 0, nik[:15], nik[:14] || nik[16:16] || nik[15:15])
+            WHERE valid_to IS NULL AND {chosen("number")}
             """
         )
 
@@ -158,3 +169,49 @@ def test_what_changed_is_compared_as_everything_would_be(nights, linked_night, t
         assert people(town, ids) == people(all_anew, ids)
         again = link(town.settings)
         assert (again.compared, again.moved, again.events) == (0, 0, {})
+
+
+@pytest.mark.parametrize("number", ["3274015501800001", "0"])
+def test_a_resident_whose_partner_leaves_has_the_one_who_stays(linked_night, tmp_path, number):
+    """Three of one household, the wife's partner being who has the smallest number: also where that
+    number can be nobody's."""
+    town = linked_night.copy(tmp_path / "town")
+    with writing(town.settings) as connection, transaction(connection):
+        batch = next_batch(connection)
+        wife, leaving, staying = connection.execute(
+            """
+            SELECT min(source_record_id) FILTER (sex = 'female') AS wife,
+                min(source_record_id) FILTER (sex = 'male'),
+                max(source_record_id) FILTER (sex = 'male')
+            FROM lake.core.person JOIN lake.core.person_identity USING (source_record_id)
+            WHERE person.valid_to IS NULL AND person_identity.valid_to IS NULL
+            GROUP BY household_number
+            HAVING count(*) FILTER (sex = 'male') = 2 AND wife IS NOT NULL ORDER BY wife LIMIT 1
+            """
+        ).fetchall()[0]
+        for who, role, nik in ((wife, 1, "3274015501800009"), (leaving, 2, number),
+                               (staying, 2, "3274015501800005")):  # fmt: skip
+            connection.execute(
+                "UPDATE lake.core.person SET family_role_code = ?, batch_id = ? "
+                "WHERE source_record_id = ? AND valid_to IS NULL", [str(role), batch, who],
+            )  # fmt: skip
+            connection.execute(
+                "UPDATE lake.core.person_identity SET nik = ?, batch_id = ? "
+                "WHERE source_record_id = ? AND valid_to IS NULL", [nik, batch, who],
+            )  # fmt: skip
+    link(town.settings)
+    partner = (
+        "SELECT partner_nik FROM lake.core.mention_identity "
+        f"WHERE source_record_id = '{wife}' AND role = 'resident'"
+    )
+    with reading(town.settings) as connection:
+        assert connection.execute(partner).fetchall() == [(number if number != "0" else None,)]
+    with writing(town.settings) as connection, transaction(connection):
+        connection.execute(
+            "UPDATE lake.core.person_identity SET household_number = '3274019999999999', "
+            "batch_id = ? WHERE source_record_id = ? AND valid_to IS NULL",
+            [next_batch(connection), leaving],
+        )
+    link(town.settings)
+    with reading(town.settings) as connection:
+        assert connection.execute(partner).fetchall() == [("3274015501800005",)]

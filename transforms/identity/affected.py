@@ -47,6 +47,16 @@ def touched(connection: duckdb.DuckDBPyConnection, today: date) -> None:
     )
 
 
+def anew(connection: duckdb.DuckDBPyConnection) -> None:
+    """Views `fresh` and `changed` where nothing is known of before: all of `mention`."""
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP VIEW fresh AS FROM mention;
+        CREATE OR REPLACE TEMP VIEW changed AS SELECT mention_id FROM mention
+        """
+    )
+
+
 def changed(connection: duckdb.DuckDBPyConnection) -> None:
     """Tables `changed` (mention_id; new, or compared otherwise than before) and `gone` (mention_id)
     and view `mention` (all mentions) from `fresh` (the mentions of `touched` records), `touched`

@@ -8,7 +8,12 @@ from splink import DuckDBAPI, Linker, block_on
 from transforms.identity.mentions import COMPARED, REGISTRY
 from transforms.identity.model import BLOCKING, TERMS, TWO_NUMBERS
 
-RULES = (*BLOCKING, *TWO_NUMBERS)
+RULES = tuple(
+    keys
+    for keys in dict.fromkeys((*BLOCKING, *TWO_NUMBERS))
+    if not any(set(other) < set(keys) for other in (*BLOCKING, *TWO_NUMBERS))
+)
+"""Those that another does not imply."""
 LEAST_WEIGHT = -4
 """Bits below which a pair is nobody's concern."""
 SIDES = {
@@ -21,8 +26,8 @@ SIDES = {
 
 def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> None:
     """Table `edge` (mention_id_l, mention_id_r, weight in bits) of all pairs that may be one
-    person, at least one of them in table `changed` (mention_id), from tables `mention` and
-    `term`."""
+    person, at least one of them in table `changed` (mention_id), from tables `mention`, `fresh`
+    (the changed among them) and `term`."""
     connection.execute(
         "CREATE OR REPLACE TABLE edge (mention_id_l VARCHAR, mention_id_r VARCHAR, weight DOUBLE)"
     )
@@ -32,22 +37,23 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE compared AS
-        SELECT {columns} FROM mention SEMI JOIN changed USING (mention_id);
+        SELECT {columns} FROM fresh SEMI JOIN changed USING (mention_id);
         CREATE OR REPLACE TEMP TABLE beside AS FROM compared LIMIT 0
         """
     )
-    if connection.execute(
-        "SELECT EXISTS (FROM mention ANTI JOIN changed USING (mention_id))"
-    ).fetchall() == [(True,)]:
+    some_are_as_before = "SELECT (SELECT count(*) FROM mention) > (SELECT count(*) FROM compared)"
+    if connection.execute(some_are_as_before).fetchall() == [(True,)]:
         connection.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE block AS
             SELECT DISTINCT unnest({_blocks()}) AS block FROM compared;
+            CREATE OR REPLACE TEMP TABLE near AS
+            SELECT DISTINCT source_record_id, role FROM (
+                SELECT source_record_id, role, unnest({_blocks()}) AS block FROM mention)
+            SEMI JOIN block USING (block);
             INSERT INTO beside
-            SELECT {columns} FROM mention ANTI JOIN changed USING (mention_id)
-            WHERE mention_id IN (SELECT mention_id FROM (
-                SELECT mention_id, unnest({_blocks()}) AS block FROM mention)
-                SEMI JOIN block USING (block))
+            SELECT {columns} FROM (FROM mention SEMI JOIN near USING (source_record_id, role))
+            ANTI JOIN changed USING (mention_id)
             """
         )
     for name, query in SIDES.items():
