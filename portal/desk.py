@@ -96,12 +96,11 @@ class Desk:
             newest = linking.newest(self._connection)
             if newest is None:
                 raise WarehouseFault("nobody was linked yet", next_step="run `muara link`.")
-            run, version, _ = newest
-            if run != self._run:
+            if newest.run != self._run:
                 review.gather(self._connection)
                 self._connection.execute("DROP TABLE IF EXISTS term")
-                self._model = models.load(self._connection, version)
-                self._run = run
+                self._model = models.load(self._connection, newest.model_version)
+                self._run = newest.run
             yield self._connection
 
     def waiting(self) -> dict[tuple[str, str], int]:
