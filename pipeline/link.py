@@ -114,6 +114,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
                 version = models.keep(connection, definition, today, settings.impact_assessment)
             run = linking.Run(version, rules, newest_batch, today)
             linking.keep(connection, after, run, anew=since is None)
+            persons.past(connection)
             persons.succeed(connection)
             persons.assign(connection)
             events = persons.record(connection, today, version)

@@ -26,6 +26,21 @@ def holders(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def past(connection: duckdb.DuckDBPyConnection) -> None:
+    """Table `past` (mention_id, person_id, now, place): who has, or once had, each mention that is
+    `concerned`; `place` is that of the link in the order in which links were written."""
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE past AS
+        SELECT role || ':' || source_record_id AS mention_id, person_id, valid_to IS NULL AS now,
+            rowid AS place
+        FROM lake.core.person_mention
+        WHERE source_record_id IN (SELECT split_part(mention_id, ':', 2)::UUID FROM concerned)
+            AND mention_id IN (FROM concerned)
+        """
+    )
+
+
 def succeed(connection: duckdb.DuckDBPyConnection) -> None:
     """Table `successor` (mention_id, person_id): mentions whose record is new while another, the
     same in all but its number, is gone: a number was corrected in a register.
@@ -36,12 +51,6 @@ def succeed(connection: duckdb.DuckDBPyConnection) -> None:
     """
     connection.execute(
         """
-        CREATE OR REPLACE TEMP TABLE past AS
-        SELECT role || ':' || source_record_id AS mention_id, person_id, valid_to IS NULL AS now,
-            rowid AS place
-        FROM lake.core.person_mention
-        WHERE source_record_id IN (SELECT split_part(mention_id, ':', 2)::UUID FROM concerned)
-            AND mention_id IN (FROM concerned);
         CREATE OR REPLACE TEMP TABLE successor AS
         WITH fresh AS (FROM mention ANTI JOIN past USING (mention_id)),
         gone AS (
@@ -59,8 +68,8 @@ def succeed(connection: duckdb.DuckDBPyConnection) -> None:
 
 def assign(connection: duckdb.DuckDBPyConnection) -> None:
     """Table `assigned` (cluster, person_id, event, other_person_id) from tables `member`
-    (mention_id, cluster), `successor` and `concerned` and the links that hold in the lake. Who
-    holds a mention that is not concerned keeps the id.
+    (mention_id, cluster), `successor`, `concerned`, `past` and `holder`. Who holds a mention that
+    is not concerned keeps the id.
 
     Largest overlap first, then whose mention had the id first, then the older id. What a person
     once held counts after what it holds now, so that who returns, or is parted again, is who was

@@ -55,6 +55,8 @@ class Lake:
                 "INSERT INTO member VALUES (?, ?)", [f"child:{one}", str(group)]
             )
             self.connection.execute("INSERT INTO reason VALUES (?, 'model', 1)", [f"child:{one}"])
+        persons.holders(self.connection)
+        persons.past(self.connection)
         persons.assign(self.connection)
         return persons.record(self.connection, self.night, "m")
 
