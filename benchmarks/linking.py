@@ -27,9 +27,9 @@ from benchmarks.identity import night
 from common.definition import load_sources
 from common.settings import Settings
 from pipeline.sync import prepare
+from tests.who import next_batch
 from transforms.identity.mentions import REGISTRY
 from transforms.identity.model import BLOCKING
-from warehouse.account import last_batch
 from warehouse.catalog import reading, transaction, writing
 
 SLICES = 16
@@ -115,8 +115,7 @@ def _link(settings: Settings, batch: int) -> dict[str, Any]:
 def _change(settings: Settings, share: float) -> int:
     """Change this share of the records; returns the batch."""
     with writing(settings) as connection, transaction(connection):
-        batch = last_batch(connection) + 1
-        connection.execute("INSERT INTO lake.ops.ledger (batch_id) VALUES (?)", [batch])
+        batch = next_batch(connection)
         for table, name in NAMED if share else ():
             connection.execute(
                 f"""

@@ -93,8 +93,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         version = None if retrain else models.newest(connection)
         after = linking.newest(connection)
         newest_batch = last_batch(connection)  # before any of core is read
-        holds = after and (after.model_version, after.rules) == (version, rules)
-        since = after.batch_id if after and holds else None
+        since = after.batch_id if after and after.compared_by(version, rules) else None
         if since is None:
             gather(connection, settings)
             affected.anew(connection)
@@ -112,7 +111,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         with writer_lock(settings), (rehearsal if dry_run else transaction)(connection):
             if trained := version is None:
                 version = models.keep(connection, definition, today, settings.impact_assessment)
-            run = linking.Run(version, rules, newest_batch, today)
+            run = linking.Run(version, rules, today, newest_batch)
             linking.keep(connection, after, run, anew=since is None)
             persons.past(connection)
             persons.succeed(connection)

@@ -7,6 +7,7 @@ import duckdb
 from common.definition import Source
 from common.settings import Settings
 from tests.truth import _key, table_of
+from warehouse.account import last_batch
 from warehouse.catalog import attach, open_duckdb
 from warehouse.tables import landing_name
 
@@ -31,6 +32,13 @@ class Agreement:
     @property
     def recall(self) -> float:
         return self.both / self.true if self.true else 1.0
+
+
+def next_batch(connection: duckdb.DuckDBPyConnection) -> int:
+    """A batch in the ledger, for rows of core that are written as a night's load would."""
+    batch = last_batch(connection) + 1
+    connection.execute("INSERT INTO lake.ops.ledger (batch_id) VALUES (?)", [batch])
+    return batch
 
 
 def give_truth(

@@ -20,21 +20,25 @@ LEFT = (MENTIONS, PAIRS, RUN)
 
 @dataclass(frozen=True)
 class Run:
-    """What a linking compared by, and the newest batch that it saw."""
+    """What a linking compared by, and the newest batch that it saw; 0 in a warehouse that did not
+    keep it. Two are equal that compared by the same."""
 
     model_version: str
     rules: str
-    batch_id: int = field(compare=False)
     night: date = field(compare=False)
+    batch_id: int = field(default=0, compare=False)
     run: UUID = field(default_factory=uuid4, compare=False)
+
+    def compared_by(self, model_version: str | None, rules: str) -> bool:
+        return (self.model_version, self.rules) == (model_version, rules)
 
 
 def newest(connection: duckdb.DuckDBPyConnection) -> Run | None:
     """The newest linking that changed anything."""
-    rows = connection.execute(
-        f"SELECT model_version, rules, batch_id, night, run FROM lake.{RUN}"
-    ).fetchall()
-    return Run(*rows[0]) if rows else None
+    found = connection.execute(f"FROM lake.{RUN}")
+    names = [name for name, *_ in found.description]
+    rows = found.fetchall()
+    return Run(**dict(zip(names, rows[0], strict=True))) if rows else None
 
 
 def recall(connection: duckdb.DuckDBPyConnection) -> None:

@@ -5,8 +5,9 @@ from random import Random
 import pytest
 
 from pipeline.link import link
+from portal.desk import open_counts
+from tests.who import next_batch
 from warehouse import linking
-from warehouse.account import last_batch
 from warehouse.catalog import reading, transaction, writing
 from warehouse.decisions import Mention, decide, decisions, undo
 
@@ -23,12 +24,6 @@ def link_anew(town):
     with writing(town.settings) as connection:
         connection.execute("DELETE FROM lake.ops.linking")
     return link(town.settings)
-
-
-def next_batch(connection):
-    batch = last_batch(connection) + 1
-    connection.execute("INSERT INTO lake.ops.ledger (batch_id) VALUES (?)", [batch])
-    return batch
 
 
 def change(town, random, per_thousand):
@@ -215,3 +210,12 @@ def test_a_resident_whose_partner_leaves_has_the_one_who_stays(linked_night, tmp
     link(town.settings)
     with reading(town.settings) as connection:
         assert connection.execute(partner).fetchall() == [("3274015501800005",)]
+
+
+def test_a_warehouse_of_before_answers_the_desk_until_it_is_linked_again(linked_night, tmp_path):
+    town = linked_night.copy(tmp_path / "town")
+    waiting = open_counts(town.settings)
+    with writing(town.settings) as connection:
+        connection.execute("ALTER TABLE lake.ops.linking DROP COLUMN batch_id")
+    assert open_counts(town.settings) == waiting
+    assert waiting

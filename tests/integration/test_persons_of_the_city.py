@@ -12,9 +12,8 @@ from typer.testing import CliRunner
 from common.errors import DefinitionError
 from muara import cli
 from pipeline.link import gather, link
-from tests.who import SAID_MORE, give_truth, of_persons
+from tests.who import SAID_MORE, give_truth, next_batch, of_persons
 from transforms.identity import golden, training
-from warehouse.account import last_batch
 from warehouse.catalog import attach, changed_since, open_duckdb, reading
 from warehouse.decisions import Mention, decide, undo
 
@@ -345,8 +344,7 @@ def test_a_resident_under_two_numbers_is_a_question_and_never_a_link(linked, tmp
     other = UUID(int=7)
     connection = open_duckdb(town.settings)
     attach(connection, town.settings)
-    batch = last_batch(connection) + 1
-    connection.execute("INSERT INTO lake.ops.ledger (batch_id) VALUES (?)", [batch])
+    batch = next_batch(connection)
     for table, changed in (("person", ""), ("person_identity", ", nik[:12] || '9871' AS nik")):
         connection.execute(
             f"INSERT INTO lake.core.{table} "
