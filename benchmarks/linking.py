@@ -32,7 +32,7 @@ from transforms.identity.mentions import REGISTRY
 from transforms.identity.model import BLOCKING
 from warehouse.catalog import reading, transaction, writing
 
-SLICES = 16
+SLICES = 4
 """Pairs are counted in so many parts, each within the memory of a link."""
 CHANGED = (0.0, 0.001, 0.01)
 NAMED = (
@@ -130,27 +130,37 @@ def _change(settings: Settings, share: float) -> int:
 def _pairs(settings: Settings, batch: int) -> int:
     """Pairs that agree on a blocking rule, one of them of `batch` or later, not two residents."""
 
-    def keyed(table: str, keys: tuple[str, ...]) -> str:
-        made = ", ".join(f"{key} AS key_{place}" for place, key in enumerate(keys))
-        return f"(SELECT rowid AS place, role, {made} FROM {table})"
+    def blocks(side: str) -> str:
+        return " UNION ALL ".join(
+            f"""
+            SELECT hash({rule}, {", ".join(keys)}) AS block, place, is_new FROM {side}
+            WHERE {" AND ".join(f"{key} IS NOT NULL" for key in keys)}
+            """
+            for rule, keys in enumerate(BLOCKING)
+        )
 
-    joins = " UNION ".join(
-        f"""
-        SELECT least(l.place, r.place), greatest(l.place, r.place)
-        FROM {keyed(f"mention WHERE batch_id >= {batch}", keys)} l
-        JOIN {keyed("mention", keys)} r
-            USING ({", ".join(f"key_{place}" for place in range(len(keys)))})
-        WHERE l.place <> r.place AND least(l.place, r.place) % {SLICES} = ?
-            AND NOT (l.role = '{REGISTRY}' AND r.role = '{REGISTRY}')
-        """
-        for keys in BLOCKING
-    )
     with reading(settings) as connection:
         connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}B'")
-        connection.execute("CREATE TEMP TABLE mention AS FROM lake.core.mention_identity")
+        connection.execute(
+            f"""
+            CREATE TEMP TABLE mention AS
+            SELECT *, row_number() OVER () AS place, batch_id >= {batch} AS is_new
+            FROM lake.core.mention_identity;
+            CREATE TEMP TABLE other AS FROM mention WHERE role <> '{REGISTRY}';
+            CREATE TEMP TABLE other_block AS {blocks("other")};
+            CREATE TEMP TABLE block AS
+            FROM ({blocks("mention")}) SEMI JOIN other_block USING (block);
+            """
+        )
         return sum(
             connection.execute(
-                f"SELECT count(*) FROM ({joins})", [part] * len(BLOCKING)
+                """
+                SELECT count(DISTINCT least(l.place, r.place)::UHUGEINT << 32 | greatest(l.place, r.place))
+                FROM other_block l JOIN block r USING (block)
+                WHERE l.place <> r.place AND (l.is_new OR r.is_new)
+                    AND least(l.place, r.place) % ? = ?
+                """,
+                [SLICES, part],
             ).fetchall()[0][0]
             for part in range(SLICES)
         )

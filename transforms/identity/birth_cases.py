@@ -69,22 +69,24 @@ def _steps(table: TableByName) -> ir.Table:
         ("resident", recent, "resident", recent.registered_at, None, recent.has_birth_certificate,
          None),
     ]  # fmt: skip
-    return ibis.union(
+    steps = ibis.union(
         *(
-            holds.filter(holds.role == role).select("source_record_id", "person_id").inner_join(
-                rows.select(
-                    "source_record_id",
-                    kind=ibis.literal(kind),
-                    day=day.cast("date"),
-                    state=ibis.null("string") if state is None else state,
-                    claims=ibis.null("boolean") if claims is None else claims,
-                    birth_kind=ibis.null("string") if birth_kind is None else birth_kind,
-                ),
+            rows.select(
                 "source_record_id",
+                role=ibis.literal(role),
+                kind=ibis.literal(kind),
+                day=day.cast("date"),
+                state=ibis.null("string") if state is None else state,
+                claims=ibis.null("boolean") if claims is None else claims,
+                birth_kind=ibis.null("string") if birth_kind is None else birth_kind,
             )
             for role, rows, kind, day, state, claims, birth_kind in said
         )
-    )  # fmt: skip
+    )
+    return steps.inner_join(
+        holds.select("source_record_id", "role", "person_id"), ["source_record_id", "role"]
+    ).drop("role")
+
 
 
 def _with_mother(case: ir.Table, table: TableByName) -> ir.Table:
@@ -100,14 +102,17 @@ def _with_mother(case: ir.Table, table: TableByName) -> ir.Table:
     )
     golden, who = table("core.golden_record"), table("core.golden_record_identity")
     known = golden.filter(golden.status != "unregistered").select("person_id", "source_record_id")
-    spoken_of = who.filter(who.nik.notnull()).semi_join(case, who.nik == case.mother_nik)
-    numbered = known.inner_join(spoken_of, "person_id").select("person_id", mother_nik="nik")
-    numbered = numbered.group_by("mother_nik").agg(
-        by_nik=numbered.person_id.min(), bearers=numbered.count()
-    )
-    numbered = numbered.filter(numbered.bearers == 1)
     case = case.left_join(named, "person_id").drop("person_id_right")
+    numbered = who.filter(who.nik.notnull()).select(mother_nik="nik", bearer="person_id")
     case = case.left_join(numbered, "mother_nik").drop("mother_nik_right")
+    case = case.left_join(known.select(bearer="person_id"), "bearer")
+    of_child = ibis.window(group_by="person_id")
+    bearers = case.bearer_right.count().over(of_child)
+    case = case.mutate(
+        by_nik=(bearers == 1).ifelse(case.bearer_right.max().over(of_child), None),
+        place=ibis.row_number().over(of_child),
+    )
+    case = case.filter(case.place == 0).drop("bearer", "bearer_right", "place")
     case = case.mutate(mother_person_id=case.mother.coalesce(case.by_nik))
     registered = known.select(registered="person_id")
     case = case.left_join(registered, case.mother_person_id == registered.registered)
@@ -141,18 +146,20 @@ def _with_state(case: ir.Table) -> ir.Table:
 def _with_doubts(case: ir.Table) -> ir.Table:
     """core.birth_case, with what speaks against each: other children of the same mother, and what
     is not known of her."""
-    own = case.select("person_id", "mother_person_id", "birth_date")
-    other = own.select(sibling="person_id", mother_person_id="mother_person_id",
-                       sibling_birth="birth_date")  # fmt: skip
-    siblings = own.inner_join(other, "mother_person_id")
-    apart = siblings.birth_date.delta(siblings.sibling_birth, unit="day").abs()
-    siblings = siblings.mutate(apart=apart).filter(siblings.person_id != siblings.sibling)
-    beside = siblings.group_by("person_id").agg(
-        is_twin=(siblings.apart <= SAME_BIRTH_DAYS).any(),
-        is_too_soon=siblings.apart.between(SAME_BIRTH_DAYS + 1, NEXT_BIRTH_DAYS - 1).any(),
-    )
-    case = case.left_join(beside, "person_id").drop("person_id_right")
-    is_twin, is_too_soon = case.is_twin.fill_null(False), case.is_too_soon.fill_null(False)
+    of_known = case.mother_person_id.notnull() & case.birth_date.notnull()
+
+    def siblings(days: int) -> ir.Value:
+        """How many children of the mother were born at most so many days before or after."""
+        around = ibis.range_window(
+            preceding=ibis.interval(days=days),
+            following=ibis.interval(days=days),
+            group_by=case.mother_person_id,
+            order_by=case.birth_date,
+        )
+        return of_known.ifelse(case.count().over(around) - 1, 0)
+
+    of_one_birth = siblings(SAME_BIRTH_DAYS)
+    is_twin, is_too_soon = of_one_birth > 0, siblings(NEXT_BIRTH_DAYS - 1) > of_one_birth
     nobody = case.mother_person_id.isnull() & case.mother_nik.isnull()
     doubts = {
         "mother_missing": nobody,

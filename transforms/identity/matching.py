@@ -8,20 +8,9 @@ from splink import DuckDBAPI, Linker, block_on
 from transforms.identity.mentions import COMPARED, REGISTRY
 from transforms.identity.model import BLOCKING, TERMS, TWO_NUMBERS
 
-RULES = tuple(
-    keys
-    for keys in dict.fromkeys((*BLOCKING, *TWO_NUMBERS))
-    if not any(set(other) < set(keys) for other in (*BLOCKING, *TWO_NUMBERS))
-)
-"""Those that another does not imply."""
 LEAST_WEIGHT = -4
 """Bits below which a pair is nobody's concern."""
-SIDES = {
-    "new_resident": f"FROM compared WHERE role = '{REGISTRY}'",
-    "new_other": f"FROM compared WHERE role <> '{REGISTRY}'",
-    "old_resident": f"FROM beside WHERE role = '{REGISTRY}'",
-    "old_other": f"FROM beside WHERE role <> '{REGISTRY}'",
-}
+SIDES = ("new_resident", "new_other", "old_resident", "old_other")
 
 
 def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> None:
@@ -33,32 +22,7 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
     )
     if connection.execute("SELECT count(*) FROM changed").fetchall() == [(0,)]:
         return
-    columns = ", ".join(("mention_id", "role", *COMPARED))
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE compared AS
-        SELECT {columns} FROM fresh SEMI JOIN changed USING (mention_id);
-        CREATE OR REPLACE TEMP TABLE beside AS FROM compared LIMIT 0
-        """
-    )
-    some_are_as_before = "SELECT (SELECT count(*) FROM mention) > (SELECT count(*) FROM compared)"
-    if connection.execute(some_are_as_before).fetchall() == [(True,)]:
-        connection.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE block AS
-            SELECT DISTINCT unnest({_blocks()}) AS block FROM compared;
-            CREATE OR REPLACE TEMP TABLE near AS
-            SELECT DISTINCT source_record_id, role FROM (
-                SELECT source_record_id, role, unnest({_blocks()}) AS block FROM mention)
-            SEMI JOIN block USING (block);
-            INSERT INTO beside
-            SELECT {columns} FROM (FROM mention SEMI JOIN near USING (source_record_id, role))
-            ANTI JOIN changed USING (mention_id)
-            """
-        )
-    for name, query in SIDES.items():
-        connection.execute(f"CREATE OR REPLACE TABLE {name} AS {query}")
-    connection.execute("DROP TABLE compared; DROP TABLE beside")
+    _sides(connection)
     database = DuckDBAPI(connection)
     side = {name: database.register(name) for name in SIDES}
     linker = Linker(side["new_other"], settings, log_level=None)
@@ -96,13 +60,42 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
         one.drop_table_from_database_and_remove_from_cache()
 
 
-def _blocks() -> str:
-    """SQL: hashes of the blocks that a mention is in; NULL for those of which it says too little.
-    Two blocks may share a hash: this only chooses who is asked by the rules themselves."""
-    return f"[{', '.join(map(_block, range(len(RULES))))}]"
+def _sides(connection: duckdb.DuckDBPyConnection) -> None:
+    """Tables SIDES (mention_id, role, COMPARED): the changed mentions, and of all others those that
+    share a block with one whom they are compared with; residents and others apart."""
+    columns = ", ".join(("mention_id", "role", *COMPARED))
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE compared AS
+        SELECT {columns} FROM fresh SEMI JOIN changed USING (mention_id);
+        CREATE OR REPLACE TABLE new_resident AS FROM compared WHERE role = '{REGISTRY}';
+        CREATE OR REPLACE TABLE new_other AS FROM compared WHERE role <> '{REGISTRY}';
+        CREATE OR REPLACE TABLE old_resident AS FROM compared LIMIT 0;
+        CREATE OR REPLACE TABLE old_other AS FROM compared LIMIT 0
+        """
+    )
+    some_are_as_before = "SELECT (SELECT count(*) FROM mention) > (SELECT count(*) FROM compared)"
+    if connection.execute(some_are_as_before).fetchall() == [(True,)]:
+        connection.execute(
+            f"""
+            INSERT INTO old_resident
+            SELECT {columns} FROM mention WHERE role = '{REGISTRY}'
+                AND mention_id NOT IN (FROM changed)
+                AND ({_share(BLOCKING, "new_other")} OR {_share(TWO_NUMBERS, "new_resident")});
+            INSERT INTO old_other
+            SELECT {columns} FROM mention WHERE role <> '{REGISTRY}'
+                AND mention_id NOT IN (FROM changed) AND ({_share(BLOCKING, "compared")})
+            """
+        )
+    connection.execute("DROP TABLE compared")
 
 
-def _block(rule: int) -> str:
-    keys = RULES[rule]
-    known = " AND ".join(f"{key} IS NOT NULL" for key in keys)
-    return f"CASE WHEN {known} THEN hash({rule}, {', '.join(keys)}) END"
+def _share(rules: tuple[tuple[str, ...], ...], table: str) -> str:
+    """SQL: a mention is in a block of one of the table. Two blocks may have one hash: this only
+    chooses who is asked by the rules themselves."""
+
+    def same(keys: tuple[str, ...]) -> str:
+        block, known = ", ".join(keys), " AND ".join(f"{key} IS NOT NULL" for key in keys)
+        return f"hash({block}) IN (SELECT hash({block}) FROM {table} WHERE {known})"
+
+    return " OR ".join(map(same, rules))
