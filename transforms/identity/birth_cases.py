@@ -88,7 +88,6 @@ def _steps(table: TableByName) -> ir.Table:
     ).drop("role")
 
 
-
 def _with_mother(case: ir.Table, table: TableByName) -> ir.Table:
     """Adds mother_person_id, is_mother_known (to the registry) and mothers (how many persons the
     records name): whom the child's records speak of as mother, else whose NIK the registry has
