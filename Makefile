@@ -64,7 +64,7 @@ soak: servers  ## what is too long for `make test`
 	$(BIN)/python -m pytest -m soak -rP --show-capture=stdout
 
 fast: $(VENV)/dev.done  ## unit, spec and property tests only
-	$(BIN)/python -m pytest -m "not soak" tests/unit tests/spec tests/property
+	$(BIN)/python -m pytest -m "not soak" -n $(JOBS) --dist worksteal tests/unit tests/spec tests/property
 
 bench: setup  ## build, stages and the whole night, as a table
 	$(BIN)/python benchmarks/night.py
