@@ -33,6 +33,9 @@ OF_THE_PERSON = """person_id IN (
     WHERE nik IN (SELECT unnest(?)))"""
 ZIPPED = b"PK\x03\x04"
 
+HEAD = "record_id('civil_registry', 'family', {} || '|' || {})"
+"""SQL: a keyed surrogate of a household and the name of its head, for a family has no NIK."""
+
 
 def erase(
     settings: Settings,
@@ -129,6 +132,11 @@ def _erase_rows(
                 [niks],
             )
         for household, name in heads:
+            connection.execute(
+                f"INSERT INTO lake.ops.erasure SELECT {HEAD.format('?', '?')}, "
+                "'civil_registry', 'family', ?, ?",
+                [household, name, reference, night],
+            )
             for place in ("core.household_identity", "landing.civil_registry__family"):
                 _run(
                     connection,
@@ -226,6 +234,11 @@ def forgotten(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> dict
                     f"(SELECT source_record_id FROM lake.ops.erasure) THEN NULL "
                     f"ELSE {values[name]} END"
                 )
+    if {"household_number", "head_name"} <= values.keys():
+        values["head_name"] = (
+            f"CASE WHEN {HEAD.format('household_number', 'head_name')} IN "
+            "(SELECT source_record_id FROM lake.ops.erasure) THEN NULL ELSE head_name END"
+        )
     return values
 
 

@@ -42,9 +42,10 @@ def test_a_night_an_erasure_and_the_day_after(first_night, tmp_path):
 
 
 def mother(town):
-    """The record of somebody whom other rows name."""
+    """The record of somebody whom other rows name, and a family as its head."""
     with reading(town.settings) as connection:
         return connection.execute(
             "SELECT CAST(min(_record_id) AS VARCHAR) FROM lake.landing.civil_registry__resident "
-            "WHERE nik IN (SELECT mother_nik FROM lake.landing.civil_registry__resident)"
+            "WHERE family_role_code = '1' "
+            "AND nik IN (SELECT mother_nik FROM lake.landing.civil_registry__resident)"
         ).fetchone()[0]
