@@ -33,8 +33,6 @@ from transforms.identity.mentions import REGISTRY
 from transforms.identity.model import BLOCKING
 from warehouse.catalog import reading, transaction, writing
 
-SLICES = 1
-"""Pairs are counted in so many parts, each within the memory of a link."""
 NIGHTS = (
     ("nothing changed", 0.0),
     ("0.1 % changed, SQL written", 0.001),
@@ -112,14 +110,11 @@ def _link(settings: Settings, batch: int) -> dict[str, Any]:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0
+    wall = time.monotonic() - began
     # In a process of its own: the peak of a child is at least what its parent holds.
     with get_context("spawn").Pool(1) as pool:
         pairs = pool.apply(_pairs, (settings, batch))
-    return told | {
-        "wall": time.monotonic() - began,
-        "peak": usage.ru_maxrss / 1024,
-        "pairs": pairs,
-    }
+    return told | {"wall": wall, "peak": usage.ru_maxrss / 1024, "pairs": pairs}
 
 
 def _change(settings: Settings, share: float) -> int:
@@ -163,19 +158,14 @@ def _pairs(settings: Settings, batch: int) -> int:
             FROM ({blocks("mention")}) SEMI JOIN other_block USING (block);
             """
         )
-        return sum(
-            connection.execute(
-                """
-                SELECT count(DISTINCT least(l.place, r.place)::UBIGINT << 32
-                    | greatest(l.place, r.place))
-                FROM other_block l JOIN block r USING (block)
-                WHERE l.place <> r.place AND (l.is_new OR r.is_new)
-                    AND least(l.place, r.place) % ? = ?
-                """,
-                [SLICES, part],
-            ).fetchall()[0][0]
-            for part in range(SLICES)
-        )
+        return connection.execute(
+            """
+            SELECT count(DISTINCT least(l.place, r.place)::UBIGINT << 32
+                | greatest(l.place, r.place))
+            FROM other_block l JOIN block r USING (block)
+            WHERE l.place <> r.place AND (l.is_new OR r.is_new)
+            """
+        ).fetchall()[0][0]
 
 
 if __name__ == "__main__":

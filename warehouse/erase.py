@@ -33,6 +33,7 @@ OF_THE_PERSON = """person_id IN (
     WHERE nik IN (SELECT unnest(?)))"""
 ZIPPED = b"PK\x03\x04"
 
+FAMILY = ("civil_registry", "family")
 HEAD = "record_id('civil_registry', 'family', {} || '|' || {})"
 """SQL: a keyed surrogate of a household and the name of its head, for a family has no NIK."""
 
@@ -133,9 +134,8 @@ def _erase_rows(
             )
         for household, name in heads:
             connection.execute(
-                f"INSERT INTO lake.ops.erasure SELECT {HEAD.format('?', '?')}, "
-                "'civil_registry', 'family', ?, ?",
-                [household, name, reference, night],
+                f"INSERT INTO lake.ops.erasure SELECT {HEAD.format('?', '?')}, ?, ?, ?, ?",
+                [household, name, *FAMILY, reference, night],
             )
             for place in ("core.household_identity", "landing.civil_registry__family"):
                 _run(
@@ -225,6 +225,13 @@ def forgotten(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> dict
     values = {name: f'"{name}"' for name in columns}
     erased = connection.execute("SELECT DISTINCT source, stream FROM lake.ops.erasure").fetchall()
     for source, stream in erased:
+        if (source, stream) == FAMILY:
+            if {"household_number", "head_name"} <= values.keys():
+                values["head_name"] = (
+                    f"CASE WHEN {HEAD.format('household_number', 'head_name')} IN "
+                    "(SELECT source_record_id FROM lake.ops.erasure) THEN NULL ELSE head_name END"
+                )
+            continue
         for column, emptied in mentions(columns):
             if column == "nik":
                 continue
@@ -234,11 +241,6 @@ def forgotten(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> dict
                     f"(SELECT source_record_id FROM lake.ops.erasure) THEN NULL "
                     f"ELSE {values[name]} END"
                 )
-    if {"household_number", "head_name"} <= values.keys():
-        values["head_name"] = (
-            f"CASE WHEN {HEAD.format('household_number', 'head_name')} IN "
-            "(SELECT source_record_id FROM lake.ops.erasure) THEN NULL ELSE head_name END"
-        )
     return values
 
 
