@@ -15,7 +15,13 @@
     ├── WarehouseBusy (10)       the writer's lock was not free in time
     ├── WarehouseFault (11)      the catalog or its tables are not as the schema home says
     ├── ExtractFault (12)        a delivered file does not match its manifest
-    └── Unreconciled (14)        source and warehouse differ, and no coming batch would mend it
+    ├── Unreconciled (14)        source and warehouse differ, and no coming batch would mend it
+    ├── HomeFault (15)           a file or folder of `MUARA_HOME` cannot be read or written
+    ├── BackupFault (16)         a backup is cut, altered, or not the one that was asked for
+    ├── NightInPast (17)         tonight is earlier than the newest night that was recorded
+    ├── QueryRefused (18)        SQL that somebody gave is not one question that only reads
+    ├── DisclosureRefused (19)   what would leave says too much of too few people
+    └── ErasureIncomplete (20)   something of the erased person was found again
 
 A message says what, where (source, stream, file, row, column) and what to do next, never a value
 of a row. `transient` is a property of the class: only those are retried.
@@ -128,3 +134,39 @@ class Unreconciled(MuaraError):
     """A reconciliation left differences unexplained. Raised after it was recorded."""
 
     exit_code = 14
+
+
+class HomeFault(MuaraError):
+    """A file or folder of ours is missing, damaged, not writable, or its disk is full."""
+
+    exit_code = 15
+
+
+class BackupFault(MuaraError):
+    """A backup is incomplete, was altered, or cannot be opened with this key."""
+
+    exit_code = 16
+
+
+class NightInPast(MuaraError):
+    """Tonight is earlier than the newest recorded night. Raised before anything is written."""
+
+    exit_code = 17
+
+
+class QueryRefused(MuaraError):
+    """SQL given by somebody is not one SELECT of tables it may see. Raised before it runs."""
+
+    exit_code = 18
+
+
+class DisclosureRefused(MuaraError):
+    """A publication or extract is below the profile's floor of disclosure. Nothing leaves."""
+
+    exit_code = 19
+
+
+class ErasureIncomplete(MuaraError):
+    """An erasure's own search found a value of the erased person. The request stays open."""
+
+    exit_code = 20

@@ -5,9 +5,6 @@ Readers never take it. The catalog is person data (it holds file keys and each f
 largest values): it is readable by its owner only and never inlines rows.
 """
 
-import fcntl
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -17,8 +14,9 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from common.definition import Source
-from common.errors import WarehouseBusy, WarehouseFault
+from common.errors import WarehouseFault
 from common.extensions import load, may_skip_signatures
+from common.lock import exclusive
 from common.settings import Settings
 from warehouse.tables import LANDING_COLUMNS, landing_ddl, landing_name, tables
 
@@ -134,25 +132,13 @@ def writer_lock(settings: Settings) -> Iterator[None]:
 
     Raises WarehouseBusy after `lock_timeout_seconds`.
     """
-    folder = lake_folder(settings)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(folder / "writer.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    deadline = time.monotonic() + settings.lock_timeout_seconds
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise WarehouseBusy(
-                        f"another writer held the lock for {settings.lock_timeout_seconds:.0f} s",
-                        next_step="wait for the running load, or see `muara status`.",
-                    ) from None
-                time.sleep(0.02)
+    with exclusive(
+        lake_folder(settings) / "writer.lock",
+        settings.lock_timeout_seconds,
+        what="another writer",
+        next_step="wait for the running load, or see `muara status`.",
+    ):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -1,0 +1,37 @@
+"""Locks between processes; the operating system frees them when their holder dies."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.errors import WarehouseBusy
+
+POLL_SECONDS = 0.02
+
+
+@contextmanager
+def exclusive(path: Path, seconds: float, *, what: str, next_step: str) -> Iterator[None]:
+    """Hold the lock file `path`, made when missing, alone.
+
+    Raises WarehouseBusy, naming `what` is being waited for, after `seconds`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    deadline = time.monotonic() + seconds
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise WarehouseBusy(
+                        f"{what} held the lock for {seconds:.0f} s", next_step=next_step
+                    ) from None
+                time.sleep(POLL_SECONDS)
+        yield
+    finally:
+        os.close(descriptor)
