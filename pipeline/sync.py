@@ -35,6 +35,7 @@ from transforms.conform import conform_of
 from transforms.standardise.typed import VERSION, typed
 from warehouse import quarantine, staging
 from warehouse.catalog import reading, set_up, tidy
+from warehouse.copies import copies, copy_catalog
 from warehouse.drift import Report, recorded_shape
 from warehouse.load import Account, FileRecord, Reach, load, record_failure, unread
 from warehouse.reference import load_reference
@@ -310,3 +311,5 @@ def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     load_reference(settings)
     quarantine.rename_old_state(settings)
     tidy(settings)
+    if not any(copy.night == clock.today(settings) for copy in copies(settings)):
+        copy_catalog(settings)

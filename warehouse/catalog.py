@@ -2,11 +2,15 @@
 
 One writer at a time: an operating-system lock is held from before BEGIN until after COMMIT.
 Readers never take it. The catalog is person data (it holds file keys and each file's smallest and
-largest values): it is readable by its owner only and never inlines rows.
+largest values): it is readable by its owner only and never inlines rows. A lake is made only where
+there never was one; catalog and data folder know each other by a mark (0034).
 """
 
+import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +21,19 @@ from common.definition import Source
 from common.errors import WarehouseFault
 from common.extensions import load, may_skip_signatures
 from common.lock import exclusive
+from common.log import log
 from common.settings import Settings
+from warehouse.files import damaged_files, orphans
+from warehouse.mark import (
+    CATALOG,
+    Mark,
+    disagreement,
+    name_lake,
+    named_lake,
+    newest_snapshot,
+    read_mark,
+    write_mark,
+)
 from warehouse.tables import LANDING_COLUMNS, landing_ddl, landing_name, tables
 
 if TYPE_CHECKING:
@@ -27,14 +43,35 @@ SCHEMAS = ("landing", "quarantine", "ref", "core", "mart", "ops")
 EXTENSIONS = ("httpfs", "sqlite_scanner", "ducklake", "icu")
 BUSY_MILLISECONDS = 60_000
 ROW_GROUP = 30_720
+ORPHANS_AT_MOST = 0.05
+"""Share of the lake's files, and of its bytes, up to which files that no snapshot names are what
+killed writers left (0034)."""
 SMALL_FILE, SMALL_FILES = 4 << 20, 30
 """Bytes of a file that is small, and how many of them a table may have."""
 Columns = dict[str, list[tuple[str, str]]]
 """Table → its columns and their types, in order."""
 
 
+PUT_BACK = (
+    "nothing was written. Put the catalog back: `muara catalog restore` takes a copy beside the "
+    "lake, `muara restore` a backup."
+)
+
+
 def lake_folder(settings: Settings) -> Path:
     return settings.home / "lake"
+
+
+def catalog_file(settings: Settings) -> Path:
+    return lake_folder(settings) / "catalog.sqlite"
+
+
+def data_folder(settings: Settings) -> Path:
+    return lake_folder(settings) / "data"
+
+
+def copies_folder(settings: Settings) -> Path:
+    return lake_folder(settings) / "copies"
 
 
 def open_duckdb(
@@ -84,27 +121,106 @@ CREATE OR REPLACE TEMP MACRO record_id(source, stream, key) AS
 def attach(
     connection: duckdb.DuckDBPyConnection, settings: Settings, *, read_only: bool = False
 ) -> None:
-    """Attach the lake as `lake`. Raises WarehouseFault when a reader finds none."""
-    folder = lake_folder(settings)
-    catalog = folder / "catalog.sqlite"
-    if not catalog.exists():
-        if read_only:
-            raise WarehouseFault(
-                "there is no warehouse yet", next_step="run `make night` or `muara night` first."
-            )
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        catalog.touch(mode=0o600)
+    """Attach the lake as `lake`.
+
+    Raises WarehouseFault when there is none yet, or when its catalog is lost, cannot be read, or is
+    not that of its data.
+    """
+    catalog, data = catalog_file(settings), data_folder(settings)
+    if not is_there(settings):
+        raise WarehouseFault(
+            "there is no warehouse yet", next_step="run `make night` or `muara night` first."
+        )
+    mark = read_mark(data)
+    with _readable(catalog):
+        _attach(connection, catalog, data, read_only=read_only)
+        fault = disagreement(connection, mark) if mark else None
+    if fault:
+        connection.execute("DETACH lake")
+        raise WarehouseFault(fault, where=str(catalog), next_step=PUT_BACK)
+
+
+def is_there(settings: Settings) -> bool:
+    """Whether there is a lake. Raises WarehouseFault where there was one and its catalog is gone:
+    a new one over what is left of it would be the end of it."""
+    catalog = catalog_file(settings)
+    if catalog.exists() and catalog.stat().st_size:
+        return True
+    if remains := _remains(settings):
+        what = "is empty" if catalog.exists() else "is gone"
+        raise WarehouseFault(
+            f"the catalog {what}, but there is {' and '.join(remains)}",
+            where=str(catalog),
+            next_step=f"{PUT_BACK} To begin anew, use another MUARA_HOME.",
+        )
+    return False
+
+
+def _remains(settings: Settings) -> list[str]:
+    """What is left of a lake beside its catalog. A lake that is being made has none of it."""
+    catalog, data = catalog_file(settings), data_folder(settings)
+    found = []
+    if files := sum(1 for path in data.rglob("*") if path.is_file() and path.suffix != ".json"):
+        found.append(f"{files} data files")
+    if (mark := read_mark(data)) and mark.snapshot:
+        found.append("the mark of a lake")
+    wal = catalog.with_name(f"{catalog.name}-wal")
+    if wal.exists() and wal.stat().st_size:
+        found.append("the catalog's log (-wal)")
+    for name in ("lake/copies", "published", "shares", "extracts", "originals"):
+        if any(path.is_file() for path in (settings.home / name).rglob("[!.]*")):
+            found.append(name)
+    return found
+
+
+def _make(settings: Settings) -> None:
+    """Make an empty lake: its catalog appears whole, at once. Hold the writer's lock."""
+    catalog, data = catalog_file(settings), data_folder(settings)
+    for leftover in catalog.parent.glob(".new-catalog*"):
+        leftover.unlink()
+    lake, fresh = secrets.token_hex(16), catalog.with_name(".new-catalog")
+    fresh.touch(mode=0o600)
+    connection = open_duckdb(settings)
+    try:
+        _attach(connection, fresh, data, make=True)
+        name_lake(connection, lake)
+    finally:
+        connection.close()
+    write_mark(data, Mark(lake))
+    os.replace(fresh, catalog)
+
+
+def _attach(
+    connection: duckdb.DuckDBPyConnection,
+    catalog: Path,
+    data: Path,
+    *,
+    read_only: bool = False,
+    make: bool = False,
+) -> None:
     options = [
-        f"DATA_PATH '{folder / 'data'}'",
+        f"DATA_PATH '{data}'",
         "OVERRIDE_DATA_PATH true",
         "ENCRYPTED",
         "DATA_INLINING_ROW_LIMIT 0",
-        "META_JOURNAL_MODE 'WAL'",
         f"META_BUSY_TIMEOUT {BUSY_MILLISECONDS}",
+        # The journal's mode stays in the file, and a reader may not set it.
+        "READ_ONLY" if read_only else "META_JOURNAL_MODE 'WAL'",
+        f"CREATE_IF_NOT_EXISTS {make}",
     ]
-    if read_only:
-        options.append("READ_ONLY")
     connection.execute(f"ATTACH 'ducklake:sqlite:{catalog}' AS lake ({', '.join(options)})")
+
+
+@contextmanager
+def _readable(catalog: Path) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise WarehouseFault(
+            f"the catalog cannot be read ({type(error).__name__})",
+            where=str(catalog),
+            next_step=PUT_BACK,
+        ) from None
 
 
 @contextmanager
@@ -130,8 +246,21 @@ def lock_down(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None
 def writer_lock(settings: Settings) -> Iterator[None]:
     """The one writer's lock; the operating system frees it when the holder dies.
 
-    Raises WarehouseBusy after `lock_timeout_seconds`.
+    Raises WarehouseBusy after `lock_timeout_seconds`, and WarehouseFault when catalog and data
+    folder do not belong together.
     """
+    with only_writer(settings):
+        mark = read_mark(data_folder(settings))
+        if mark is None and is_there(settings):
+            mark = _mark_again(settings)
+        yield
+        if mark:
+            _note_commit(settings, mark)
+
+
+@contextmanager
+def only_writer(settings: Settings) -> Iterator[None]:
+    """The writer's lock without a look at the lake, for who mends it."""
     with exclusive(
         lake_folder(settings) / "writer.lock",
         settings.lock_timeout_seconds,
@@ -139,6 +268,64 @@ def writer_lock(settings: Settings) -> Iterator[None]:
         next_step="wait for the running load, or see `muara status`.",
     ):
         yield
+
+
+def _mark_again(settings: Settings) -> Mark:
+    """Mark a data folder whose mark is lost, or older than marks, where the catalog's files are all
+    in it and few others. Raises WarehouseFault."""
+    catalog, data = catalog_file(settings), data_folder(settings)
+    connection = open_duckdb(settings)
+    try:
+        with _readable(catalog):
+            _attach(connection, catalog, data)
+            missing, others = damaged_files(connection, data), orphans(connection, data)
+        if missing or not others.are_few(ORPHANS_AT_MOST):
+            raise WarehouseFault(
+                f"catalog and data folder do not belong together: of the catalog's files "
+                f"{len(missing)} are missing or altered; the folder holds {others}",
+                where=str(catalog),
+                next_step=PUT_BACK,
+            )
+        lake = named_lake(connection)
+        if lake is None:
+            lake = secrets.token_hex(16)
+            name_lake(connection, lake)
+        mark = Mark(lake, *newest_snapshot(connection))
+    finally:
+        connection.close()
+    write_mark(data, mark)
+    log.warning("lake_marked", snapshot=mark.snapshot)
+    return mark
+
+
+def _note_commit(settings: Settings, before: Mark) -> None:
+    """Let the mark say what was committed. Where the disk is full it lags behind until the next
+    commit, which it may."""
+    with _readable(catalog_file(settings)), catalog_tables(catalog_file(settings)) as connection:
+        newest, committed = newest_snapshot(connection, "tables")
+    if newest > before.snapshot:
+        try:
+            write_mark(data_folder(settings), replace(before, snapshot=newest, committed=committed))
+        except OSError as error:
+            log.warning("mark_not_written", error=type(error).__name__)
+
+
+@contextmanager
+def catalog_tables(catalog: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that sees a catalog's own tables as `tables`, without its data.
+
+    Through DuckDB's SQLite: a second SQLite in the same process would free the locks of the first
+    when it closes the file.
+    """
+    connection = duckdb.connect(
+        config={"threads": 1, "allow_unsigned_extensions": may_skip_signatures("sqlite_scanner")}
+    )
+    try:
+        load(connection, "sqlite_scanner")
+        connection.execute(f"ATTACH '{catalog}' AS tables (TYPE sqlite, READ_ONLY)")
+        yield connection
+    finally:
+        connection.close()
 
 
 @contextmanager
@@ -190,13 +377,17 @@ def rehearsal(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def set_up(settings: Settings, sources: dict[str, Source]) -> None:
-    """Create what the schema home and the definitions ask for; harmless when all is there.
+    """Create the lake where there never was one, and what the schema home and the definitions ask
+    for; harmless when all is there.
 
     A landing table gets the columns that its definition gained, and a table that `grows` those that
     are declared behind its own, empty in older rows; a landing table keeps what its definition no
     longer names. A table that is `remade` is made empty in its new shape.
     Raises WarehouseFault when another table exists in another shape.
     """
+    with writer_lock(settings):
+        if not is_there(settings):
+            _make(settings)
     with writing(settings) as connection:
         _bound_writers(connection)
         present = _present(connection)
@@ -421,23 +612,108 @@ def temporary(connection: duckdb.DuckDBPyConnection, name: str) -> "ir.Table":
 
 
 def tidy(settings: Settings) -> int:
-    """Forget snapshots older than `snapshots_kept_days` and delete files that no snapshot knows,
-    also those a killed writer left; then merge the small files that batches left, which go next
-    time, for somebody may be reading them. History stays: it is in the tables. Returns files
-    deleted."""
+    """Forget snapshots of long ago and delete files that no snapshot knows, also those a killed
+    writer left; then merge the small files that batches left, which go later, for somebody may be
+    reading them. History stays: it is in the tables. Returns files deleted.
+
+    Raises WarehouseFault, with nothing deleted, when the catalog or a file it names is damaged.
+    """
+    data = data_folder(settings)
     with writing(settings) as connection:
-        connection.execute(
-            "CALL ducklake_expire_snapshots('lake', older_than => now() - to_days(?))",
-            [settings.snapshots_kept_days],
+        require_sound(connection, data)
+        _expire_snapshots(connection, settings.snapshots_kept_days)
+        deleted = len(
+            connection.execute(
+                "CALL ducklake_cleanup_old_files('lake', older_than => "
+                "least(now() - INTERVAL 1 HOUR, to_timestamp(?)) - INTERVAL 1 DAY)",
+                [_oldest_copy(settings)],
+            ).fetchall()
         )
-        deleted = 0
-        for call in (
-            "ducklake_cleanup_old_files('lake', older_than => now() - INTERVAL 1 HOUR)",
-            "ducklake_delete_orphaned_files('lake', cleanup_all => true)",
-        ):
-            deleted += len(connection.execute(f"CALL {call}").fetchall())
+        deleted += delete_orphans(connection, data)
         _merge_small_files(connection)
         return deleted
+
+
+def _oldest_copy(settings: Settings) -> float | None:
+    """When the oldest kept copy of the catalog was taken: what was still in use then stays.
+
+    A day more is kept: DuckLake compares times as texts that differ in form, so that all of the day
+    of `older_than` counts as older.
+    """
+    times = [path.stat().st_mtime for path in copies_folder(settings).glob("*.sqlite")]
+    return min(times, default=None)
+
+
+def require_sound(connection: duckdb.DuckDBPyConnection, data: Path) -> None:
+    """Raises WarehouseFault when the catalog is damaged, or a file it names is missing or has
+    another size than it says."""
+    if faults := catalog_faults(connection):
+        raise WarehouseFault(
+            f"the catalog is damaged: {faults[0]}", where=str(data.parent), next_step=PUT_BACK
+        )
+    if damaged := damaged_files(connection, data):
+        first = damaged[0]
+        raise WarehouseFault(
+            f"{len(damaged)} data files are damaged, the first {first.path} ({first.fault})",
+            where=first.table,
+            next_step="see `muara doctor`, which says what can be brought back; nothing was "
+            "written.",
+        )
+
+
+def catalog_faults(
+    connection: duckdb.DuckDBPyConnection, catalog: str = CATALOG, *, whole: bool = False
+) -> list[str]:
+    """What SQLite's own check finds; `whole` also compares indices with their tables."""
+    check = "integrity_check" if whole else "quick_check"
+    try:
+        found = connection.execute(f"FROM sqlite_query('{catalog}', 'PRAGMA {check}')").fetchall()
+    except duckdb.Error as error:
+        return [f"it cannot be read ({type(error).__name__})"]
+    return [str(fault) for (fault,) in found if fault != "ok"]
+
+
+def _expire_snapshots(connection: duckdb.DuckDBPyConnection, days: int) -> None:
+    """Those older than so many days, but never one of the newest so many days that have any: a
+    clock that is years ahead takes none of them."""
+    expired = [
+        number
+        for (number,) in connection.execute(
+            f"""
+            WITH dated AS (
+                SELECT snapshot_id, snapshot_time::TIMESTAMPTZ AS made,
+                    date_trunc('day', made) AS day
+                FROM {CATALOG}.ducklake_snapshot),
+            kept AS (SELECT day FROM dated GROUP BY day ORDER BY max(snapshot_id) DESC LIMIT ?)
+            SELECT snapshot_id FROM dated ANTI JOIN kept USING (day)
+            WHERE made < now() - to_days(?)
+                AND snapshot_id < (SELECT max(snapshot_id) FROM dated) ORDER BY ALL
+            """,
+            [days, days],
+        ).fetchall()
+    ]
+    if expired:
+        connection.execute(
+            "CALL ducklake_expire_snapshots('lake', versions => ?::UBIGINT[])", [expired]
+        )
+
+
+def delete_orphans(
+    connection: duckdb.DuckDBPyConnection, data: Path, *, older_than_days: int = 1, few: bool = True
+) -> int:
+    """Delete files that no snapshot names. More than a few of them are not what killed writers
+    leave: they are reported and stay, unless `few` is not asked for. Hold the writer's lock, with
+    the catalog checked. Returns files deleted."""
+    found = orphans(connection, data)
+    if found.files and few and not found.are_few(ORPHANS_AT_MOST):
+        log.warning("orphans_kept", files=found.files, bytes=found.bytes, named=found.named)
+        return 0
+    return len(
+        connection.execute(
+            "CALL ducklake_delete_orphaned_files('lake', older_than => now() - to_days(?))",
+            [older_than_days],
+        ).fetchall()
+    )
 
 
 def _merge_small_files(connection: duckdb.DuckDBPyConnection) -> None:

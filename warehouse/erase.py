@@ -21,7 +21,17 @@ from common.definition import Source, Stream
 from common.errors import DefinitionError
 from common.settings import Settings
 from warehouse import linking
-from warehouse.catalog import attach, lake_folder, open_duckdb, transaction, writer_lock
+from warehouse.catalog import (
+    attach,
+    data_folder,
+    delete_orphans,
+    lake_folder,
+    open_duckdb,
+    require_sound,
+    transaction,
+    writer_lock,
+)
+from warehouse.copies import forget_copies
 from warehouse.tables import landing_name, tables
 
 NIK_COLUMNS = ("nik", "mother_nik", "father_nik", "child_nik", "reporter_nik")
@@ -57,13 +67,15 @@ def erase(
         connection = open_duckdb(settings)
         try:
             attach(connection, settings)
+            require_sound(connection, data_folder(settings))
             touched, words = _erase_rows(
                 connection, sources, source, stream, record, reference, night
             )
-            _forget_files(connection, touched)
+            _forget_files(connection, touched, data_folder(settings))
         finally:
             connection.close()
         _vacuum(settings)
+        forget_copies(settings)
     touched["files"] = _forget_copies(settings, words)
     return touched
 
@@ -249,7 +261,9 @@ def _run(connection, touched: dict[str, int], name: str, statement: str, values:
     touched[name] = touched.get(name, 0) + count
 
 
-def _forget_files(connection: duckdb.DuckDBPyConnection, touched: dict[str, int]) -> None:
+def _forget_files(
+    connection: duckdb.DuckDBPyConnection, touched: dict[str, int], data: Path
+) -> None:
     for name in touched:
         schema, short = name.split(".")
         connection.execute(
@@ -258,7 +272,7 @@ def _forget_files(connection: duckdb.DuckDBPyConnection, touched: dict[str, int]
         )
     connection.execute("CALL ducklake_expire_snapshots('lake', older_than => now())")
     connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
-    connection.execute("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
+    delete_orphans(connection, data, older_than_days=0)
 
 
 def _vacuum(settings: Settings) -> None:
