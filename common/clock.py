@@ -10,9 +10,9 @@ from common.settings import Settings
 
 
 def today(settings: Settings) -> date:
-    """The night being worked on: the setting, else `<home>/today`, else the city's local date."""
-    if settings.today:
-        return settings.today
+    """The night being worked on: the settings, else `<home>/today`, else the city's local date."""
+    if named := settings.replay_night or settings.today:
+        return named
     marker = settings.home / "today"
     if marker.exists():
         return date.fromisoformat(marker.read_text().strip())
@@ -21,7 +21,7 @@ def today(settings: Settings) -> date:
 
 def is_set(settings: Settings) -> bool:
     """Whether today was set by hand or by the sample city, instead of being the machine's."""
-    return settings.today is not None or (settings.home / "today").exists()
+    return bool(settings.replay_night or settings.today) or (settings.home / "today").exists()
 
 
 def now() -> datetime:

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     )
     timezone: str = "Asia/Jakarta"
     today: date | None = Field(None, description="overrides the clock, for tests and re-runs")
+    replay_night: date | None = Field(
+        None, description="tonight, though later nights were worked on: for a replay of one source"
+    )
     memory_limit: Memory = Field(ByteSize(800_000_000), description="DuckDB's memory for one query")
     batch_memory_limit: Memory = Field(
         ByteSize(200_000_000),

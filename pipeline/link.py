@@ -35,6 +35,7 @@ from warehouse.catalog import (
     make_equal,
     open_duckdb,
     rehearsal,
+    require_night,
     temporary,
     transaction,
     writer_lock,
@@ -83,6 +84,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
             next_step="write the assessment's reference into muara.toml: "
             'impact_assessment = "PDP/3/2026", or MUARA_IMPACT_ASSESSMENT.',
         )
+    require_night(settings)
     began = time.monotonic()
     connection = open_duckdb(settings)
     try:

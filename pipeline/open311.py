@@ -38,7 +38,7 @@ from common.log import log
 from common.settings import Settings
 from connectors.readers.records import Unreadable, canonical, parse
 from connectors.readers.rest.service import Reply, Service, Terms, connected
-from warehouse.catalog import reading
+from warehouse.catalog import reading, require_night
 from warehouse.outbox import COLUMNS, Outgoing, outgoing, store
 from warehouse.shares import REPORT, STATES, TEXT, Contract, Open311, load_contracts, share_of
 
@@ -69,6 +69,7 @@ def send(settings: Settings, resolve: Resolver, agency: str | None = None) -> di
     category that the contract does not map), updates, updates_refused. One agency's failure does
     not stop the others; the first is raised at the end.
     """
+    require_night(settings)
     contracts = {
         name: one
         for name, one in load_contracts(settings).items()

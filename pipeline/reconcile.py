@@ -23,7 +23,7 @@ from pipeline.progress import overlap_of, progress_of
 from pipeline.sync import own_errors, require_open_hours
 from warehouse import reconcile as account
 from warehouse import staging
-from warehouse.catalog import transaction
+from warehouse.catalog import require_night, transaction
 from warehouse.load import key_bucket
 from warehouse.reconcile import Difference, Reconciliation
 
@@ -46,6 +46,7 @@ def reconcile(settings: Settings, source: Source, stream: Stream, resolve: Resol
 
     Raises the SourceError family (SourceResting outside the owner's hours), and WarehouseFault.
     """
+    require_night(settings)
     outcome = Reconciliation(source.name, stream.name, clock.today(settings), clock.now())
     with own_errors(f"{source.name}.{stream.name}"):
         require_open_hours(settings, source)

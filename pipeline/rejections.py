@@ -17,7 +17,7 @@ import duckdb
 from common.definition import Source, Stream
 from common.settings import Settings
 from expectations.suite import Rule, columns_of, load_rules
-from warehouse.catalog import reading
+from warehouse.catalog import reading, require_night
 from warehouse.manifest import delivery, write_manifest
 from warehouse.workbook import Sheet, Workbook, workbook
 
@@ -94,6 +94,7 @@ def return_rejections(
     It lands in `<home>/extracts/<agency>/penolakan/` in the place of the one before, whole or not
     at all. Raises DefinitionError when the rules of a source cannot be read.
     """
+    require_night(settings)
     parts = [
         Returned(source, stream, {rule.rule: rule for rule in rules[stream.name]})
         for source in sources.values()

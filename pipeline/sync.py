@@ -34,7 +34,7 @@ from pipeline.progress import progress_of
 from transforms.conform import conform_of
 from transforms.standardise.typed import VERSION, typed
 from warehouse import quarantine, staging
-from warehouse.catalog import reading, set_up, tidy
+from warehouse.catalog import reading, require_night, set_up, tidy
 from warehouse.copies import copies, copy_catalog
 from warehouse.drift import Report, recorded_shape
 from warehouse.load import Account, FileRecord, Reach, load, record_failure, unread
@@ -84,7 +84,8 @@ def sync(
 
 
 def new_account(settings: Settings, source: Source, stream: Stream, strategy: str) -> Account:
-    """A ledger row of tonight, nothing counted yet."""
+    """A ledger row of tonight, nothing counted yet. Raises NightInPast."""
+    require_night(settings, "replay")
     return Account(
         source=source.name,
         stream=stream.name,
@@ -301,8 +302,10 @@ def _unreadable_files(pull: Pull) -> SourceMalformed | None:
 def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     """Before a night: tables and reference data as declared, leftovers of killed runs removed.
 
-    Harmless when nothing is to be done, and while other batches run.
+    Harmless when nothing is to be done, and while other batches run. Raises NightInPast, and
+    WarehouseFault when the lake is lost or damaged.
     """
+    require_night(settings, "replay")
     staging.clear_abandoned(settings)
     originals.clear_abandoned(settings)
     originals.forget_old(settings, sources)

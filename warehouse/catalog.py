@@ -11,14 +11,16 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import duckdb
 
+from common import clock
 from common.definition import Source
-from common.errors import WarehouseFault
+from common.errors import NightInPast, WarehouseFault
 from common.extensions import load, may_skip_signatures
 from common.lock import exclusive
 from common.log import log
@@ -28,6 +30,7 @@ from warehouse.mark import (
     CATALOG,
     Mark,
     disagreement,
+    mark_of,
     name_lake,
     named_lake,
     newest_snapshot,
@@ -242,20 +245,44 @@ def lock_down(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None
     connection.execute("SET lock_configuration = true")
 
 
+Writes = Literal["history", "replay", "upkeep"]
+"""What a writer is about to write: rows of tonight; those of a night that may be a past one, when
+the setting `replay_night` names it; or nothing that has a night."""
+
+
 @contextmanager
-def writer_lock(settings: Settings) -> Iterator[None]:
+def writer_lock(settings: Settings, writes: Writes = "history") -> Iterator[None]:
     """The one writer's lock; the operating system frees it when the holder dies.
 
-    Raises WarehouseBusy after `lock_timeout_seconds`, and WarehouseFault when catalog and data
-    folder do not belong together.
+    Raises WarehouseBusy after `lock_timeout_seconds`, WarehouseFault when catalog and data folder
+    do not belong together, and NightInPast.
     """
     with only_writer(settings):
         mark = read_mark(data_folder(settings))
         if mark is None and is_there(settings):
             mark = _mark_again(settings)
+        if writes != "upkeep":
+            require_night(settings, writes)
         yield
         if mark:
-            _note_commit(settings, mark)
+            _note_commit(settings, mark, writes)
+
+
+def require_night(settings: Settings, writes: Writes = "history") -> None:
+    """Raises NightInPast when tonight is earlier than the newest night that was worked on: versions
+    would end before they begin."""
+    tonight, mark = clock.today(settings), read_mark(data_folder(settings))
+    if mark is None or mark.night is None or tonight >= mark.night:
+        return
+    if writes == "replay" and tonight == settings.replay_night:
+        return
+    raise NightInPast(
+        f"tonight is {tonight}, but {mark.night} was worked on already",
+        where="the clock",
+        next_step="correct the machine's clock (or MUARA_TODAY). When it was ahead that night: "
+        "`muara catalog restore` takes the warehouse back to before it. To write the past night of "
+        "one source on purpose: `muara sync SOURCE --night`.",
+    )
 
 
 @contextmanager
@@ -290,7 +317,7 @@ def _mark_again(settings: Settings) -> Mark:
         if lake is None:
             lake = secrets.token_hex(16)
             name_lake(connection, lake)
-        mark = Mark(lake, *newest_snapshot(connection))
+        mark = mark_of(connection, lake)
     finally:
         connection.close()
     write_mark(data, mark)
@@ -298,14 +325,20 @@ def _mark_again(settings: Settings) -> Mark:
     return mark
 
 
-def _note_commit(settings: Settings, before: Mark) -> None:
+def _note_commit(settings: Settings, before: Mark, writes: Writes) -> None:
     """Let the mark say what was committed. Where the disk is full it lags behind until the next
     commit, which it may."""
+    night = before.night
+    if writes != "upkeep":
+        night = max(night or date.min, clock.today(settings))
     with _readable(catalog_file(settings)), catalog_tables(catalog_file(settings)) as connection:
         newest, committed = newest_snapshot(connection, "tables")
     if newest > before.snapshot:
         try:
-            write_mark(data_folder(settings), replace(before, snapshot=newest, committed=committed))
+            write_mark(
+                data_folder(settings),
+                replace(before, snapshot=newest, committed=committed, night=night),
+            )
         except OSError as error:
             log.warning("mark_not_written", error=type(error).__name__)
 
@@ -329,9 +362,9 @@ def catalog_tables(catalog: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @contextmanager
-def writing(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+def writing(settings: Settings, writes: Writes = "history") -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that may write the lake, with the writer's lock held."""
-    with writer_lock(settings):
+    with writer_lock(settings, writes):
         connection = open_duckdb(settings)
         try:
             attach(connection, settings)
@@ -385,10 +418,10 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
     longer names. A table that is `remade` is made empty in its new shape.
     Raises WarehouseFault when another table exists in another shape.
     """
-    with writer_lock(settings):
+    with writer_lock(settings, "upkeep"):
         if not is_there(settings):
             _make(settings)
-    with writing(settings) as connection:
+    with writing(settings, "upkeep") as connection:
         _bound_writers(connection)
         present = _present(connection)
         if differences := _disagreements(present, sources):
@@ -619,7 +652,7 @@ def tidy(settings: Settings) -> int:
     Raises WarehouseFault, with nothing deleted, when the catalog or a file it names is damaged.
     """
     data = data_folder(settings)
-    with writing(settings) as connection:
+    with writing(settings, "upkeep") as connection:
         require_sound(connection, data)
         _expire_snapshots(connection, settings.snapshots_kept_days)
         deleted = len(

@@ -26,7 +26,7 @@ from warehouse.catalog import (
     only_writer,
 )
 from warehouse.files import DataFile, Orphans, damaged_files, orphans
-from warehouse.mark import Mark, named_lake, newest_snapshot, read_mark, write_mark
+from warehouse.mark import mark_of, named_lake, newest_snapshot, read_mark, write_mark
 
 KEPT = 3
 # In a process of its own: two SQLites in one process free each other's locks. `VACUUM INTO` copies
@@ -159,7 +159,7 @@ def put_back(settings: Settings, copy: Copy, *, accept: bool = False) -> Return:
         fresh.chmod(0o600)
         with catalog_tables(fresh) as connection:
             lake = named_lake(connection, "tables")
-            mark = Mark(lake, *newest_snapshot(connection, "tables")) if lake else None
+            mark = mark_of(connection, lake, "tables") if lake else None
         for suffix in ("-wal", "-shm", ""):
             old = catalog.with_name(catalog.name + suffix)
             if old.exists():

@@ -47,7 +47,7 @@ def write(connection: duckdb.DuckDBPyConnection, batch: Batch, now: Judgement) -
 
 def note(settings: Settings, source: str, stream: str, now: Judgement) -> None:
     """That all rows would be judged so as well, found without a batch."""
-    with writing(settings) as connection:
+    with writing(settings, "replay") as connection:
         with transaction(connection):
             connection.execute(
                 "UPDATE lake.ops.judgement SET rules_hash = ?, context_hash = ? "

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from common import clock
-from common.errors import BatchStopped, Imbalance, MuaraError, TooManyDeletions
+from common.errors import BatchStopped, Imbalance, MuaraError, NightInPast, TooManyDeletions
 from common.log import stage as mark
 from common.settings import Settings
 from warehouse import drift, finding, fingerprint, judgement, quarantine, submission
@@ -139,7 +139,8 @@ def load(
 ) -> Account:
     """Write the batch. Raises TooManyDeletions or Imbalance, and then nothing of it is visible."""
     give_verdicts(area, account.night)
-    with writer_lock(settings):
+    with writer_lock(settings, "replay"):
+        _require_forward(area, account)
         _supersede(area)
         _concern(area, reach)
         _difference(area, reach)
@@ -179,7 +180,7 @@ def record_failure(
     """The ledger row of an attempt that did not load, in a transaction of its own."""
     account.outcome = "stopped" if isinstance(error, BatchStopped) else "failed"
     account.error_code, account.error_message = error.code, str(error)
-    with writing(settings) as connection:
+    with writing(settings, "replay") as connection:
         account.batch_id = next_batch_id(connection)
         with transaction(connection):
             write_interval(connection, account, interval)
@@ -212,6 +213,21 @@ def unread(area: Staging, reach: Reach) -> str | None:
             return "_origin NOT IN (SELECT DISTINCT _origin FROM staged)"
         case _:
             return "TRUE"
+
+
+def _require_forward(area: Staging, account: Account) -> None:
+    """A stream's nights follow one another, or its history could not. Raises NightInPast."""
+    (later,) = area.connection.execute(
+        "SELECT max(night) FROM lake.ops.ledger "
+        "WHERE source = ? AND stream = ? AND outcome = 'loaded' AND night > ?",
+        [account.source, account.stream, account.night],
+    ).fetchall()[0]
+    if later:
+        raise NightInPast(
+            f"the night of {account.night} cannot be written: that of {later} has loaded",
+            where=area.where,
+            next_step="nothing was loaded; see docs/operating.md, 'A clock that was wrong'.",
+        )
 
 
 def _supersede(area: Staging) -> None:

@@ -76,6 +76,29 @@ def newest_snapshot(
     return int(number), str(committed)
 
 
+def newest_night(connection: duckdb.DuckDBPyConnection, catalog: str = CATALOG) -> date | None:
+    """The newest night of the ledger, from what the catalog notes of each file: no data is read."""
+    ((newest,),) = connection.execute(
+        f"""
+        SELECT max(max_value) FROM {catalog}.ducklake_file_column_stats
+        SEMI JOIN (FROM {catalog}.ducklake_data_file WHERE end_snapshot IS NULL)
+            USING (data_file_id)
+        SEMI JOIN (FROM {catalog}.ducklake_column WHERE column_name = 'night')
+            USING (table_id, column_id)
+        SEMI JOIN (
+            FROM {catalog}.ducklake_table JOIN {catalog}.ducklake_schema USING (schema_id)
+            WHERE schema_name = 'ops' AND table_name = 'ledger') USING (table_id)
+        """
+    ).fetchall()
+    return newest and date.fromisoformat(newest)
+
+
+def mark_of(connection: duckdb.DuckDBPyConnection, lake: str, catalog: str = CATALOG) -> Mark:
+    """The mark that fits a catalog."""
+    newest, committed = newest_snapshot(connection, catalog)
+    return Mark(lake, newest, committed, newest_night(connection, catalog))
+
+
 def disagreement(
     connection: duckdb.DuckDBPyConnection, mark: Mark, catalog: str = CATALOG
 ) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import ibis.expr.types as ir
 
-from common.errors import Imbalance
+from common.errors import Imbalance, NightInPast
 from warehouse.catalog import by_name, temporary
 from warehouse.tables import Table, tables
 
@@ -162,6 +162,8 @@ def _merge(
         for name in ("fresh", opening, "closing")
     )
     if closed:
+        if target == "lake":
+            _require_forward(connection, table, identity, night)
         connection.execute(
             f"""
             DELETE FROM {full} AS version USING closing
@@ -200,6 +202,20 @@ def _merge(
         connection.execute(
             "INSERT INTO lake.ops.core_ledger VALUES (?, ?, ?, ?, ?, ?)",
             [batch_id, table.name, conformed, opened, closed, conformed - opened],
+        )
+
+
+def _require_forward(
+    connection: duckdb.DuckDBPyConnection, table: Table, identity: tuple[str, str], night: date
+) -> None:
+    """No version ends before it begins. Raises NightInPast."""
+    if later := _scalar(
+        connection, f"SELECT count(*) FROM current WHERE valid_from > DATE '{night}'"
+    ):
+        raise NightInPast(
+            f"{later} rows of {table.name} began after {night}",
+            where=".".join(identity),
+            next_step="nothing was loaded; see docs/operating.md, 'A clock that was wrong'.",
         )
 
 

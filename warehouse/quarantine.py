@@ -305,5 +305,5 @@ def rename_old_state(settings: Settings) -> None:
     with reading(settings) as connection:
         if not connection.execute(f"SELECT 1 FROM lake.quarantine.row WHERE {old}").fetchone():
             return
-    with writing(settings) as connection, transaction(connection):
+    with writing(settings, "upkeep") as connection, transaction(connection):
         connection.execute(f"UPDATE lake.quarantine.row SET state = 'withdrawn' WHERE {old}")

@@ -81,7 +81,7 @@ def _queries(settings: Settings) -> dict[str, str]:
 
 def load_reference(settings: Settings) -> list[str]:
     """Bring the reference tables up to the packaged data. Returns the tables that changed."""
-    with writing(settings) as connection, transaction(connection):
+    with writing(settings, "upkeep") as connection, transaction(connection):
         return [
             name
             for name, query in _queries(settings).items()

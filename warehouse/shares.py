@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 from common.access import Name, Strict
 from common.errors import DefinitionError
 from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb
+from warehouse.catalog import attach, open_duckdb, require_night
 from warehouse.manifest import delivery, write_manifest
 from warehouse.masks import masked
 from warehouse.tables import tables
@@ -181,6 +181,7 @@ def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, in
 
     The extract lands in `<home>/extracts/<agency>/<night>/`, whole or not at all.
     """
+    require_night(settings)
     share = share_of(settings, contract.agency)
     share.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = share.with_name(f".{contract.agency}-{secrets.token_hex(4)}.duckdb")

@@ -46,7 +46,7 @@ def set_up_views(
     }
     if not stale:
         return
-    with writing(settings) as connection:
+    with writing(settings, "upkeep") as connection:
         with transaction(connection):
             for name, (source, stream) in stale.items():
                 query = _query(source, stream, typed_of(stream))

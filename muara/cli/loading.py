@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,10 @@ def sync(
     source: str,
     stream: Annotated[str | None, typer.Argument(help="one stream; all when left out")] = None,
     accept: Annotated[bool, typer.Option(help="accept that many rows vanished")] = False,
+    night: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], metavar="DATE", help="a past night, as a replay of it"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Bring one source, or one stream, up to now. Example: muara sync brojol birth_report"""
@@ -34,6 +39,8 @@ def sync(
     from pipeline.sync import sync as sync_stream
 
     settings = read_settings()
+    if night:
+        settings.replay_night = night.date()
     chosen = chosen_streams(settings, source, stream)
     with city_services(settings), progress(as_json):
         prepare(settings, load_sources(settings))
