@@ -5,6 +5,7 @@ streams (an orphan, a missing half) is often the absence of a row that waits in 
 they find is recorded; a critical finding is a defect of ours and fails the night's check.
 """
 
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 
@@ -16,7 +17,7 @@ from expectations.queries import kept_of
 from expectations.runner import Finding, validate
 from expectations.suite import load_core_rules
 from warehouse import finding
-from warehouse.catalog import attach, open_duckdb, transaction, writer_lock
+from warehouse.catalog import attach, naming_damage, open_duckdb, transaction, writer_lock
 from warehouse.tables import tables
 
 
@@ -35,9 +36,8 @@ def judge_core(settings: Settings) -> dict[str, list[Finding]]:
 
     Raises DefinitionError when a rule cannot be run.
     """
-    connection = open_duckdb(settings)
     found = {}
-    try:
+    with naming_damage(settings), closing(open_duckdb(settings)) as connection:
         attach(connection, settings)
         _give_context(connection, clock.today(settings))
         for table, rules in load_core_rules(settings).items():
@@ -49,8 +49,6 @@ def judge_core(settings: Settings) -> dict[str, list[Finding]]:
             found[table] = validate(connection, rules, where=table, kept=kept_of(settings, table))
             _record(settings, connection, table)
             connection.execute("DROP TABLE broken; DROP TABLE finding")
-    finally:
-        connection.close()
     return found
 
 

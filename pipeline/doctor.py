@@ -6,22 +6,31 @@ import stat
 from common import clock
 from common.calendar import load_calendar
 from common.connection import resolver
-from common.definition import load_sources
-from common.errors import MuaraError
+from common.definition import Source, load_sources
+from common.errors import MuaraError, NightInPast, WarehouseFault
 from common.settings import Settings
 from pipeline.night import Check
 from transforms.conform import conform_of
 from transforms.standardise.typed import typed
-from warehouse.catalog import disagreements, lake_folder, open_duckdb, reading
-from warehouse.rebuild import differences
+from warehouse import rebuild
+from warehouse.catalog import (
+    catalog_file,
+    disagreements,
+    is_there,
+    open_duckdb,
+    reading,
+    require_night,
+)
+from warehouse.damage import look
 from warehouse.shares import load_contracts
 
 FREE_BYTES_WANTED = 2 * 1024**3
 
 
-def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
-    """Definitions, connections, extensions, disk, calendar, modes of secret files, tables; with
-    `rebuild`, core against its rebuild from landing."""
+def examine(settings: Settings, *, rebuilt: bool = False, every: bool = False) -> list[Check]:
+    """Definitions, connections, extensions, disk, calendar, modes of secret files, damage, tables;
+    with `rebuilt`, core against its rebuild from landing; with `every`, the contents of all data
+    files."""
     sources = load_sources(settings)
     load_contracts(settings)
     answers = [
@@ -31,9 +40,17 @@ def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
         _connections(settings, sources),
         _calendar(settings),
     ]
-    if not (lake_folder(settings) / "catalog.sqlite").exists():
-        return [*answers, Check("warehouse", False, "none yet; run `make night`")]
-    answers.append(_modes(settings))
+    try:
+        if not is_there(settings):
+            return [*answers, Check("warehouse", False, "none yet; run `make night`")]
+        damaged = look(settings, every=every)
+    except WarehouseFault as error:
+        return [*answers, Check("warehouse", False, str(error))]
+    answers += [_modes(settings), _night(settings)]
+    answers += [
+        Check(name, not found, "; ".join(map(str, found)) or "no damage")
+        for name, found in damaged.items()
+    ]
     with reading(settings) as connection:
         wrong = disagreements(connection, sources)
     answers.append(
@@ -41,13 +58,39 @@ def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
             "tables", not wrong, "; ".join(f"{k}: {v}" for k, v in wrong.items()) or "as declared"
         )
     )
-    if rebuild:
-        found = differences(
+    if rebuilt:
+        answers.append(_rebuild(settings, sources))
+    return answers
+
+
+def mend(settings: Settings, *, every: bool = False) -> list[str]:
+    """Make again what is damaged and can be made of what the warehouse holds elsewhere. Returns the
+    tables made again; `prepare`, a link and a publication fill those that are empty now."""
+    damaged = {one.where for found in look(settings, every=every).values() for one in found}
+    sources = load_sources(settings)
+    return rebuild.mend(
+        settings, sources, lambda stream: lambda rows: typed(rows, stream), conform_of, damaged
+    )
+
+
+def _rebuild(settings: Settings, sources: dict[str, Source]) -> Check:
+    name = "core equals its rebuild from landing"
+    try:
+        found = rebuild.differences(
             settings, sources, lambda stream: lambda rows: typed(rows, stream), conform_of
         )
-        detail = ", ".join(f"{name}: {count}" for name, count in found.items())
-        answers.append(Check("core equals its rebuild from landing", not found, detail or "equal"))
-    return answers
+    except WarehouseFault as error:
+        return Check(name, False, str(error))
+    detail = ", ".join(f"{table}: {count}" for table, count in found.items())
+    return Check(name, not found, detail or "equal")
+
+
+def _night(settings: Settings) -> Check:
+    try:
+        require_night(settings)
+    except NightInPast as error:
+        return Check("tonight", False, str(error))
+    return Check("tonight", True, str(clock.today(settings)))
 
 
 def _extensions(settings: Settings) -> Check:
@@ -85,7 +128,7 @@ def _calendar(settings: Settings) -> Check:
 
 def _modes(settings: Settings) -> Check:
     secret = [
-        lake_folder(settings) / "catalog.sqlite",
+        catalog_file(settings),
         settings.home / "secrets" / "pseudonym.key",
         settings.home / "connections.toml",
     ]

@@ -6,6 +6,7 @@ for it. One run is one transaction: a run that fails leaves the persons of the r
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -33,6 +34,7 @@ from warehouse.catalog import (
     attach,
     by_name,
     make_equal,
+    naming_damage,
     open_duckdb,
     rehearsal,
     require_night,
@@ -86,8 +88,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
         )
     require_night(settings)
     began = time.monotonic()
-    connection = open_duckdb(settings)
-    try:
+    with naming_damage(settings), closing(open_duckdb(settings)) as connection:
         connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}B'")
         attach(connection, settings)
         connection.execute("USE memory.main")
@@ -132,8 +133,6 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
                     (SELECT count(*) FROM opening SEMI JOIN closing USING (source_record_id, role))
                 """
             ).fetchall()[0]
-    finally:
-        connection.close()
     seconds = round(time.monotonic() - began, 1)
     done = Linked(version, trained, count, compared, people, linked, moved, events, seconds)
     if not dry_run:

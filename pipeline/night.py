@@ -22,6 +22,8 @@ from warehouse import alarms as stored
 from warehouse import finding, manifest
 from warehouse.account import attempts
 from warehouse.catalog import disagreements, reading
+from warehouse.copies import copy_catalog
+from warehouse.damage import look
 from warehouse.shares import load_contracts
 
 NAMES_SAMPLED = 500
@@ -51,7 +53,14 @@ def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> li
             except MuaraError as error:
                 failures.append(error)
         failures += replay_due(settings, source)[1]
-    steps = [judge_core, write_data_docs, leave.publish, leave.deliver, leave.return_rejections]
+    steps = [
+        judge_core,
+        write_data_docs,
+        leave.publish,
+        leave.deliver,
+        leave.return_rejections,
+        copy_catalog,
+    ]
     if settings.impact_assessment:
         from pipeline.link import link
 
@@ -99,6 +108,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         _check("core keeps its own rules", broken, "no critical rule broken"),
         _check("no person in logs or metadata", leaks, "no name or number found"),
         _verified(settings, sources),
+        _undamaged(settings),
     ]
 
 
@@ -148,6 +158,11 @@ def _verified(settings: Settings, sources: dict[str, Source]) -> Check:
         except MuaraError as error:
             faults.append(str(error))
     return _check("what left matches its manifest", faults, f"{len(folders)} verified")
+
+
+def _undamaged(settings: Settings) -> Check:
+    faults = [str(one) for found in look(settings).values() for one in found]
+    return _check("nothing is damaged", faults, "catalog, files, nights and published copy")
 
 
 def _canaries(connection) -> tuple[set[str], list[str]]:

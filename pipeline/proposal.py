@@ -26,7 +26,7 @@ from connectors.readers import Pull
 from connectors.readers import look as look_at
 from pipeline.drift import downstream
 from pipeline.lineage import graph
-from warehouse.catalog import lake_folder, reading
+from warehouse.catalog import is_there, reading
 from warehouse.drift import recorded_shape, standing
 
 CODE_LENGTH, CODE_ROWS = 4, 5
@@ -69,7 +69,7 @@ def propose(settings: Settings, source: Source, resolve: Resolver) -> Proposal:
     made = graph(settings)
     for stream in source.streams:
         pull = Pull(source, stream, resolve(stream.connection), settings)
-        if (lake_folder(settings) / "catalog.sqlite").exists():
+        if is_there(settings):
             with reading(settings) as connection:
                 pull.known_shape = recorded_shape(connection, source.name, stream.name)
                 found += _remembered(connection, source, stream)

@@ -310,9 +310,9 @@ def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     originals.clear_abandoned(settings)
     originals.forget_old(settings, sources)
     set_up(settings, sources)
+    tidy(settings)
     set_up_views(settings, sources, lambda stream: lambda rows: typed(rows, stream), VERSION)
     load_reference(settings)
     quarantine.rename_old_state(settings)
-    tidy(settings)
     if not any(copy.night == clock.today(settings) for copy in copies(settings)):
         copy_catalog(settings)

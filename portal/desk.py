@@ -23,7 +23,7 @@ from portal import quality, review
 from portal.words import strength, title, words
 from transforms.identity import explanation
 from warehouse import linking, models
-from warehouse.catalog import attach, open_duckdb, reading, transaction, writing
+from warehouse.catalog import attach, naming_damage, open_duckdb, reading, transaction, writing
 from warehouse.decisions import Mention
 
 WRITE_WITHIN_SECONDS = 15
@@ -83,7 +83,7 @@ class Desk:
 
     @contextmanager
     def _lake(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with self._lock:
+        with self._lock, naming_damage(self._settings):
             if self._connection is None:
                 connection = open_duckdb(self._settings)
                 try:

@@ -7,9 +7,10 @@ there never was one; catalog and data folder know each other by a mark (0034).
 """
 
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -229,12 +230,35 @@ def _readable(catalog: Path) -> Iterator[None]:
 @contextmanager
 def reading(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection with the lake attached read-only; never waits for a writer."""
-    connection = open_duckdb(settings)
-    try:
+    with naming_damage(settings), closing(open_duckdb(settings)) as connection:
         attach(connection, settings, read_only=True)
         yield connection
-    finally:
-        connection.close()
+
+
+@contextmanager
+def naming_damage(settings: Settings) -> Iterator[None]:
+    """What DuckDB says when it cannot read the lake, as an error of ours that names table and file.
+
+    Its own text may quote a row, so it goes no further.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        text, data = str(error), data_folder(settings)
+        if found := re.search(re.escape(f"{data}/") + r"([\w./-]+\.parquet)", text):
+            schema, table, *_ = found[1].split("/")
+            what, where = f"the data file {found[1]} cannot be read", f"{schema}.{table}"
+        elif "AES tag" in text:
+            what, where = "a data file was altered", str(data)
+        elif "malformed" in text or "not a database" in text:
+            what, where = "the catalog is damaged", str(catalog_file(settings))
+        else:
+            raise
+        raise WarehouseFault(
+            what,
+            where=where,
+            next_step="`muara doctor --all` says what is damaged and what can bring it back.",
+        ) from None
 
 
 def lock_down(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -364,13 +388,13 @@ def catalog_tables(catalog: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 @contextmanager
 def writing(settings: Settings, writes: Writes = "history") -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that may write the lake, with the writer's lock held."""
-    with writer_lock(settings, writes):
-        connection = open_duckdb(settings)
-        try:
-            attach(connection, settings)
-            yield connection
-        finally:
-            connection.close()
+    with (
+        writer_lock(settings, writes),
+        naming_damage(settings),
+        closing(open_duckdb(settings)) as connection,
+    ):
+        attach(connection, settings)
+        yield connection
 
 
 def write_row(settings: Settings, table: str, row: object, message: str) -> None:
@@ -725,9 +749,22 @@ def _expire_snapshots(connection: duckdb.DuckDBPyConnection, days: int) -> None:
             [days, days],
         ).fetchall()
     ]
-    if expired:
+    _forget(connection, expired)
+
+
+def forget_snapshots(connection: duckdb.DuckDBPyConnection) -> None:
+    """All but the newest, for they name files that are damaged."""
+    newest, _ = newest_snapshot(connection)
+    past = connection.execute(
+        f"SELECT snapshot_id FROM {CATALOG}.ducklake_snapshot WHERE snapshot_id < ?", [newest]
+    ).fetchall()
+    _forget(connection, [number for (number,) in past])
+
+
+def _forget(connection: duckdb.DuckDBPyConnection, snapshots: list[int]) -> None:
+    if snapshots:
         connection.execute(
-            "CALL ducklake_expire_snapshots('lake', versions => ?::UBIGINT[])", [expired]
+            "CALL ducklake_expire_snapshots('lake', versions => ?::UBIGINT[])", [snapshots]
         )
 
 

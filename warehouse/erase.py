@@ -12,6 +12,7 @@ with a declared reason.
 """
 
 import sqlite3
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from warehouse.catalog import (
     data_folder,
     delete_orphans,
     lake_folder,
+    naming_damage,
     open_duckdb,
     require_sound,
     transaction,
@@ -64,16 +66,13 @@ def erase(
     extracts are rebuilt by whoever calls this.
     """
     with writer_lock(settings):
-        connection = open_duckdb(settings)
-        try:
+        with naming_damage(settings), closing(open_duckdb(settings)) as connection:
             attach(connection, settings)
             require_sound(connection, data_folder(settings))
             touched, words = _erase_rows(
                 connection, sources, source, stream, record, reference, night
             )
             _forget_files(connection, touched, data_folder(settings))
-        finally:
-            connection.close()
         _vacuum(settings)
         forget_copies(settings)
     touched["files"] = _forget_copies(settings, words)

@@ -3,9 +3,9 @@
 All by set: a listing of the folder is joined with the catalog's own tables.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -18,12 +18,14 @@ MISSING, WRONG_SIZE = "missing", "of another size"
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file that the catalog names: its table, its path below the data folder, its bytes; and what
-    is wrong with it."""
+    """A file that the catalog names: its table, its path below the data folder, its bytes and rows,
+    the key it is encrypted with; and what is wrong with it."""
 
     table: str
     path: str
     bytes: int
+    rows: int
+    key: str = field(repr=False)
     fault: str = ""
 
 
@@ -57,6 +59,25 @@ def damaged_files(
                 """
             ).fetchall()
         ]
+
+
+def unreadable_files(
+    connection: duckdb.DuckDBPyConnection, data: Path, files: Iterable[DataFile]
+) -> Iterator[DataFile]:
+    """Those of the files that cannot be read whole or hold another number of rows than the catalog
+    says. What is altered breaks the seal of a file's encryption."""
+    for file in files:
+        name = str(data / file.path).replace("'", "''")
+        try:
+            held, _ = connection.execute(
+                f"SELECT count(*), bit_xor(hash(every)) FROM read_parquet('{name}', "
+                f"encryption_config = {{footer_key_value: from_base64('{file.key}')}}) AS every"
+            ).fetchall()[0]
+        except duckdb.Error as error:
+            yield replace(file, fault=f"cannot be read ({type(error).__name__})")
+        else:
+            if held != file.rows:
+                yield replace(file, fault=f"holds {held} rows, not {file.rows}")
 
 
 @dataclass(frozen=True)
@@ -97,15 +118,15 @@ def orphans(
 
 
 def _named(catalog: str, *, past: bool) -> str:
-    """SQL: table, path and bytes of every data and delete file."""
+    """SQL: every data and delete file as a `DataFile`, without a fault."""
     kept = "" if past else "WHERE file.end_snapshot IS NULL"
     parts = " UNION ALL ".join(
         f"""
         SELECT home.name AS "table", {_path("file", "home.folder")} AS path,
-            file.file_size_bytes AS bytes
+            file.file_size_bytes AS bytes, file.{counted} AS rows, file.encryption_key AS key
         FROM {catalog}.ducklake_{kind} AS file JOIN home USING (table_id) {kept}
         """
-        for kind in ("data_file", "delete_file")
+        for kind, counted in (("data_file", "record_count"), ("delete_file", "delete_count"))
     )
     return f"""
         WITH home AS (

@@ -14,7 +14,15 @@ import duckdb
 
 from common.errors import ExtractFault
 from common.settings import Settings
-from warehouse.catalog import attach, changed_since, open_duckdb, reading
+from warehouse.catalog import (
+    attach,
+    changed_since,
+    data_folder,
+    naming_damage,
+    open_duckdb,
+    reading,
+    require_sound,
+)
 from warehouse.manifest import read_manifest, sha256_of, verify, write_manifest
 from warehouse.masks import selection
 from warehouse.tables import Table, tables
@@ -42,14 +50,17 @@ def publish(settings: Settings, night: date) -> dict[str, int]:
     """Build and swap in. Returns rows per table. Raises ExtractFault when a count differs."""
     home = settings.home / "published"
     home.mkdir(parents=True, exist_ok=True)
+    with reading(settings) as connection:
+        require_sound(connection, data_folder(settings))
     if rows := _published_already(settings, night):
         return rows
     building = home / f".building-{secrets.token_hex(4)}"
     building.mkdir()
     connection = open_duckdb(settings)
     try:
-        attach(connection, settings, read_only=True)
-        rows, snapshot = _build(connection, building)
+        with naming_damage(settings):
+            attach(connection, settings, read_only=True)
+            rows, snapshot = _build(connection, building)
     except BaseException:
         shutil.rmtree(building, ignore_errors=True)
         raise

@@ -6,6 +6,7 @@ that the schema home drops for everyone leaves only when the contract grants it 
 """
 
 import secrets
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -19,7 +20,14 @@ from pydantic import Field, ValidationError
 from common.access import Name, Strict
 from common.errors import DefinitionError
 from common.settings import Settings
-from warehouse.catalog import attach, open_duckdb, require_night
+from warehouse.catalog import (
+    attach,
+    data_folder,
+    naming_damage,
+    open_duckdb,
+    require_night,
+    require_sound,
+)
 from warehouse.manifest import delivery, write_manifest
 from warehouse.masks import masked
 from warehouse.tables import tables
@@ -212,9 +220,9 @@ def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, in
 
 
 def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[int, dict[str, int]]:
-    connection = open_duckdb(settings)
-    try:
+    with naming_damage(settings), closing(open_duckdb(settings)) as connection:
         attach(connection, settings, read_only=True)
+        require_sound(connection, data_folder(settings))
         connection.execute(f"ATTACH '{path}' AS share")
         connection.execute("BEGIN")
         snapshot = connection.execute(
@@ -225,10 +233,11 @@ def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[in
             columns = ", ".join(f'{sql} AS "{name}"' for name, sql in dataset.columns)
             order = ", ".join(f'"{part}"' for part in dataset.order)
             try:
-                connection.execute(
-                    f'CREATE TABLE share."{dataset.name}" AS SELECT {columns} '
-                    f"FROM lake.{dataset.table} WHERE {dataset.row_filter} ORDER BY {order}"
-                )
+                with naming_damage(settings):
+                    connection.execute(
+                        f'CREATE TABLE share."{dataset.name}" AS SELECT {columns} '
+                        f"FROM lake.{dataset.table} WHERE {dataset.row_filter} ORDER BY {order}"
+                    )
             except duckdb.Error as error:
                 raise DefinitionError(
                     f"rowFilter of {dataset.name} cannot be run ({type(error).__name__})",
@@ -242,8 +251,6 @@ def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[in
         connection.execute("DETACH share")
         path.chmod(0o600)
         return snapshot, rows
-    finally:
-        connection.close()
 
 
 def _cut(share: Path, contract: Contract, folder: Path) -> None:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from common.definition import Source, Stream
 from common.errors import Imbalance
 from common.settings import Settings
-from warehouse.catalog import ROW_GROUP, attach, open_duckdb
+from warehouse.catalog import ROW_GROUP, attach, naming_damage, open_duckdb
 from warehouse.erase import forgotten
 from warehouse.tables import landing_name
 
@@ -69,7 +69,8 @@ def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Stag
         try:
             connection.execute(f"SET memory_limit = '{settings.batch_memory_limit}B'")
             attach(connection, settings)
-            yield Staging(connection, source, stream, folder)
+            with naming_damage(settings):
+                yield Staging(connection, source, stream, folder)
         finally:
             connection.close()
             shutil.rmtree(folder, ignore_errors=True)

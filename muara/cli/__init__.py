@@ -14,6 +14,7 @@ from common.errors import MuaraError
 from muara.cli import (
     alarms,
     asking,
+    catalog,
     city,
     comparing,
     definitions,
@@ -62,6 +63,7 @@ for command in (
     app.command()(command)
 app.add_typer(expectations.expectations_app, name="expectations")
 app.add_typer(quarantine.quarantine_app, name="quarantine")
+app.add_typer(catalog.catalog_app, name="catalog")
 app.add_typer(city.city_app, name="city")
 app.add_typer(person.person_app, name="person")
 app.add_typer(desk.account_app, name="account")

@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from common.errors import DefinitionError
+from common.errors import DefinitionError, WarehouseFault
 from common.settings import Settings
 from muara.cli.shared import Json, answer, city_services, console, counted, read_settings
 
@@ -17,7 +17,7 @@ def status(
 ) -> None:
     """What the newest batch of every stream did. Example: muara status --all"""
     from warehouse.account import attempts
-    from warehouse.catalog import reading
+    from warehouse.catalog import data_folder, reading, require_sound
 
     settings = read_settings()
     with reading(settings) as connection:
@@ -31,6 +31,13 @@ def status(
          "alarms": [vars(one) for one in alarms if one.stream_key == (row.source, row.stream)]}
         for row in rows
     ]  # fmt: skip
+    try:
+        with reading(settings) as connection:
+            require_sound(connection, data_folder(settings))
+    except WarehouseFault:
+        if not as_json:
+            show_status(settings, every=every)
+        raise
     answer(as_json, data, lambda: show_status(settings, every=every))
 
 
@@ -149,16 +156,23 @@ def sql(
 
 def doctor(
     rebuild: Annotated[bool, typer.Option(help="also rebuild core from landing")] = False,
+    every: Annotated[bool, typer.Option("--all", help="read every data file")] = False,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="make damaged tables again where that is possible")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for what would make tonight fail. Example: muara doctor --rebuild"""
-    from pipeline.doctor import examine
+    """Look for what would make tonight fail, and for damage. Example: muara doctor --all"""
+    from pipeline import doctor
 
     settings = read_settings()
+    mended = doctor.mend(settings, every=every) if mend else []
     with city_services(settings):
-        checks = examine(settings, rebuild=rebuild)
+        checks = doctor.examine(settings, rebuilt=rebuild, every=every)
 
     def show() -> None:
+        if mended:
+            console.print(f"made again: {', '.join(mended)}; the next night fills what is empty")
         for check in checks:
             sign = "[green]ok[/]" if check.holds else "[bold red]NO[/]"
             console.print(f"{sign}  {check.name}: {check.detail}", highlight=False)

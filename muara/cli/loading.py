@@ -64,12 +64,12 @@ def night(
     """A whole night: every source, publish, extracts, then the checks. Example: muara night"""
     from pipeline import night as nights
     from warehouse.account import last_batch
-    from warehouse.catalog import lake_folder, reading
+    from warehouse.catalog import is_there, reading
 
     settings = read_settings()
     found = load_sources(settings)
     before = 0
-    if (lake_folder(settings) / "catalog.sqlite").exists():
+    if is_there(settings):
         with reading(settings) as connection:
             before = last_batch(connection)
     started = time.monotonic()
