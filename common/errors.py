@@ -13,12 +13,12 @@
     │   ├── TooFewRows (8)          an expectation on the volume of the batch failed
     │   └── Imbalance (9)           extracted rows and their homes do not add up
     ├── WarehouseBusy (10)       the writer's lock was not free in time
-    ├── WarehouseFault (11)      the catalog or its tables are not as the schema home says
+    ├── WarehouseFault (11)      catalog, files or tables are lost, damaged or not as declared
     ├── ExtractFault (12)        a delivered file does not match its manifest
     ├── Unreconciled (14)        source and warehouse differ, and no coming batch would mend it
     ├── HomeFault (15)           a file or folder of `MUARA_HOME` cannot be read or written
     ├── BackupFault (16)         a backup is cut, altered, or not the one that was asked for
-    ├── NightInPast (17)         tonight is earlier than the newest night that was recorded
+    ├── NightInPast (17)         tonight is earlier than the newest night that was worked on
     ├── QueryRefused (18)        SQL that somebody gave is not one question that only reads
     ├── DisclosureRefused (19)   what would leave says too much of too few people
     └── ErasureIncomplete (20)   something of the erased person was found again
@@ -119,7 +119,8 @@ class WarehouseBusy(MuaraError):
 
 
 class WarehouseFault(MuaraError):
-    """The catalog and the schema home disagree, or the lake is not set up."""
+    """The lake is not set up, damaged or not whole, or not as the schema home says. Raised before
+    anything is written or deleted."""
 
     exit_code = 11
 
@@ -149,7 +150,8 @@ class BackupFault(MuaraError):
 
 
 class NightInPast(MuaraError):
-    """Tonight is earlier than the newest recorded night. Raised before anything is written."""
+    """Tonight is earlier than the newest night that was worked on. Raised before anything is
+    written; a replay of one source's night is asked for by its date."""
 
     exit_code = 17
 

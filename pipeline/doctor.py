@@ -88,7 +88,7 @@ def _rebuild(settings: Settings, sources: dict[str, Source]) -> Check:
 def _night(settings: Settings) -> Check:
     try:
         require_night(settings)
-    except NightInPast as error:
+    except (NightInPast, WarehouseFault) as error:
         return Check("tonight", False, str(error))
     return Check("tonight", True, str(clock.today(settings)))
 

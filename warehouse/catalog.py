@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -47,6 +47,9 @@ SCHEMAS = ("landing", "quarantine", "ref", "core", "mart", "ops")
 EXTENSIONS = ("httpfs", "sqlite_scanner", "ducklake", "icu")
 BUSY_MILLISECONDS = 60_000
 ROW_GROUP = 30_720
+LEAP = timedelta(days=31)
+"""A machine's clock that says more than so many days have passed since the newest night is not
+believed."""
 ORPHANS_AT_MOST = 0.05
 """Share of the lake's files, and of its bytes, up to which files that no snapshot names are what
 killed writers left (0034)."""
@@ -294,9 +297,19 @@ def writer_lock(settings: Settings, writes: Writes = "history") -> Iterator[None
 
 def require_night(settings: Settings, writes: Writes = "history") -> None:
     """Raises NightInPast when tonight is earlier than the newest night that was worked on: versions
-    would end before they begin."""
+    would end before they begin. Raises WarehouseFault when the machine's clock has leapt ahead:
+    what is kept for so many days would be deleted, and every true night would be past."""
     tonight, mark = clock.today(settings), read_mark(data_folder(settings))
-    if mark is None or mark.night is None or tonight >= mark.night:
+    if mark is None or mark.night is None:
+        return
+    if tonight > mark.night + LEAP and not clock.is_set(settings):
+        raise WarehouseFault(
+            f"tonight is {tonight}, {(tonight - mark.night).days} days after the newest night",
+            where="the clock",
+            next_step="correct the machine's clock; when the date is right, say so once: "
+            f"MUARA_TODAY={tonight}.",
+        )
+    if tonight >= mark.night:
         return
     if writes == "replay" and tonight == settings.replay_night:
         return

@@ -1,7 +1,7 @@
 """The lake's catalog: its copies beside the lake, the way back to one, files that none names."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,8 +24,7 @@ def copies(as_json: Json = False) -> None:
     data = []
     for copy in kept(settings):
         meaning = weigh(settings, copy)
-        data.append({"night": copy.night, "snapshot": copy.snapshot, "lost": meaning.lost,
-                     "damaged": len(meaning.damaged), "unknown": meaning.unknown.files})  # fmt: skip
+        data.append(_as_data(meaning))
 
     def show() -> None:
         for one in data:
@@ -38,6 +37,16 @@ def copies(as_json: Json = False) -> None:
             console.print("there is no copy yet; each night makes one")
 
     answer(as_json, data, show)
+
+
+def _as_data(meaning: Any) -> dict[str, Any]:
+    return {
+        "night": meaning.copy.night,
+        "snapshot": meaning.copy.snapshot,
+        "lost": meaning.lost,
+        "damaged": len(meaning.damaged),
+        "unknown": meaning.unknown.files,
+    }
 
 
 @catalog_app.command()
@@ -74,9 +83,7 @@ def restore(
             next_step="`muara catalog copies` lists them; a backup may have it: `muara restore`.",
         )
     meaning = put_back(settings, found[0], accept=accept)
-    data = {"night": found[0].night, "snapshot": found[0].snapshot, "lost": meaning.lost,
-            "damaged": len(meaning.damaged), "unknown": meaning.unknown.files}  # fmt: skip
-    answer(as_json, data, lambda: console.print(
+    answer(as_json, _as_data(meaning), lambda: console.print(
         f"The catalog is that of {found[0].night}, snapshot {found[0].snapshot}. Next: "
         "`muara doctor --all`, then `muara night`."
     ))  # fmt: skip

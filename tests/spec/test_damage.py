@@ -10,10 +10,9 @@ import duckdb
 import pytest
 from typer.testing import CliRunner
 
-from common.errors import MuaraError, WarehouseFault
+from common.errors import WarehouseFault
 from muara.cli import app
 from pipeline import doctor, leave, night
-from pipeline.link import link
 from pipeline.sync import prepare
 from tests.same import content_hashes
 from tests.world import Cameras, monitor
@@ -28,7 +27,9 @@ def cameras(tmp_path):
     made.hold(*(monitor(number) for number in range(30)))
     made.sync()
     made.next_night()
-    made.hold(*(monitor(number, name=f"Simpang {number % 2}") for number in range(30)))
+    made.hold(
+        *(monitor(number, name=f"Simpang {number % 2 or ''}".strip()) for number in range(30))
+    )
     made.sync()
     return made
 
@@ -74,8 +75,9 @@ def test_a_sound_lake_has_no_damage(cameras):
     assert damages(cameras, every=True) == {}
 
 
-@pytest.mark.parametrize("harm", [remove, cut], ids=lambda harm: harm.__name__)
-@pytest.mark.parametrize("table", ["landing.cctv__monitor", "core.camera"])
+@pytest.mark.parametrize(
+    ("table", "harm"), [("landing.cctv__monitor", remove), ("core.camera", cut)]
+)
 def test_a_lost_or_cut_file_is_an_error_of_ours_everywhere(cameras, table, harm):
     path = file_of(cameras, table)
     harm(path)
@@ -108,16 +110,15 @@ def test_an_altered_file_is_found_within_seven_nights_and_at_once_when_all_are_r
         leave.publish(cameras.settings)
 
 
-@pytest.mark.parametrize("harm", [remove, cut, flip], ids=lambda harm: harm.__name__)
-def test_core_is_mended_from_landing(cameras, harm):
+def test_what_is_made_of_other_tables_is_mended(cameras):
     leave.publish(cameras.settings)
     hashes = content_hashes(cameras.settings)
-    for table in ("core.camera", "mart.camera_count", "ref.region"):
-        with reading(cameras.settings) as connection:
-            if any(one.table == table for one in named_files(connection)):
-                connection.close()
-                harm(file_of(cameras, table))
-    assert "core.camera" in doctor.mend(cameras.settings, every=True)
+    harms = {"core.camera": flip, "mart.camera_count": cut, "ref.region": remove}
+    with reading(cameras.settings) as connection:
+        present = {one.table for one in named_files(connection)} & harms.keys()
+    for table in present:
+        harms[table](file_of(cameras, table))
+    assert set(doctor.mend(cameras.settings, every=True)) == present
     prepare(cameras.settings, cameras.sources)
     leave.publish(cameras.settings)
     assert content_hashes(cameras.settings) == hashes
@@ -133,7 +134,8 @@ def test_what_only_a_backup_has_is_not_mended(cameras):
 def test_core_is_not_made_from_a_landing_that_forgot_somebody(cameras):
     with writing(cameras.settings) as connection, transaction(connection):
         connection.execute(
-            "INSERT INTO lake.ops.erasure VALUES (uuid(), 'cctv', 'monitor', '1', DATE '2026-11-23')"
+            "INSERT INTO lake.ops.erasure "
+            "VALUES (uuid(), 'cctv', 'monitor', '1', DATE '2026-11-23')"
         )
     remove(file_of(cameras, "core.camera"))
     with pytest.raises(WarehouseFault, match="erased"):
@@ -186,7 +188,7 @@ def test_versions_that_end_before_they_begin_and_nights_in_the_wrong_order_are_n
                            "WHERE valid_to IS NOT NULL")  # fmt: skip
         connection.execute("UPDATE lake.ops.ledger SET night = night - 9 WHERE batch_id = 2")
     found = damages(cameras)
-    assert any("core.camera" in one and "30 versions" in one for one in found["order of versions"])
+    assert any("core.camera" in one and "15 versions" in one for one in found["order of versions"])
     assert any("cctv.monitor" in one for one in found["order of nights"])
 
 
@@ -231,11 +233,3 @@ def test_each_night_asks(cameras):
     check = night._undamaged(cameras.settings)
     assert not check.holds
     assert path.name in check.detail
-
-
-def test_a_link_over_a_lost_file_is_an_error_of_ours(cameras):
-    cameras.settings.impact_assessment = "test"
-    remove(file_of(cameras, "landing.cctv__monitor"))
-    remove(file_of(cameras, "ops.ledger"))
-    with pytest.raises(MuaraError, match="ledger"):
-        link(cameras.settings)

@@ -1,11 +1,13 @@
 """A clock that was set back writes nothing, and no version ends before it begins."""
 
+import os
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
 from typer.testing import CliRunner
 
-from common.errors import NightInPast
+from common.errors import NightInPast, WarehouseFault
 from muara.cli import app
 from pipeline import leave
 from pipeline.link import link
@@ -16,7 +18,7 @@ from tests.same import content_hashes
 from tests.world import NIGHT, Cameras, monitor
 from warehouse import quarantine
 from warehouse.catalog import data_folder, tidy, writing
-from warehouse.mark import read_mark
+from warehouse.mark import read_mark, write_mark
 
 
 @pytest.fixture
@@ -69,6 +71,24 @@ def test_upkeep_in_a_wrong_night_makes_no_night(cameras):
     cameras.settings.today = date(2050, 1, 1)
     prepare(cameras.settings, cameras.sources)
     assert read_mark(data_folder(cameras.settings)).night == NIGHT + timedelta(days=1)
+
+
+def test_a_machines_clock_that_leapt_ahead_is_not_believed(cameras):
+    """It would forget originals, and make every true night a past one."""
+    settings = cameras.settings
+    mark = read_mark(data_folder(settings))
+    write_mark(data_folder(settings), replace(mark, night=date(2019, 1, 1)))
+    original = settings.home / "originals" / "x" / "ab" / "abc"
+    original.parent.mkdir(parents=True)
+    original.touch()
+    os.utime(original, (0, 0))
+    settings.today = None
+    for act in (lambda: prepare(settings, cameras.sources), cameras.sync):
+        with pytest.raises(WarehouseFault, match="days after the newest night"):
+            act()
+    assert original.exists()
+    settings.today = date.today()
+    cameras.sync()
 
 
 def test_a_past_night_is_written_when_it_is_asked_for_and_the_stream_has_no_later_one(cameras):
