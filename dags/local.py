@@ -21,7 +21,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,6 +28,7 @@ import psutil
 
 from common.definition import Source, load_sources
 from common.errors import DefinitionError, MuaraError
+from common.night import AFTER_SOURCES, BEFORE_SOURCES, by_schedule
 from common.settings import ROOT, Settings
 
 DAGS = ROOT / "dags"
@@ -104,16 +104,9 @@ def create_metadata(sources: dict[str, Source]) -> None:
         )
 
 
-def run_night(settings: Settings, sources: list[str] | None = None) -> dict[str, str]:
-    """Run every DAG (of the sources named) once, in asset order; DAG id → state of its run.
-
-    The process must be fresh, with `environment()` in place. A failed DAG stops no other.
-    """
-    return {dag_id: state for dag_id, state, _ in _night(settings, sources)}
-
-
-def _night(settings: Settings, chosen: list[str] | None) -> Iterator[tuple[str, str, float]]:
-    """DAG id, state and seconds, as each one ends."""
+def _night(settings: Settings) -> Iterator[tuple[str, str, list[str], float]]:
+    """Every DAG of the night once, in its order, in this process: its id, the state of its run,
+    the tasks that failed and seconds, as each one ends. A failed DAG stops no other."""
     known = load_sources(settings)
     create_metadata(known)
     events(settings).parent.mkdir(exist_ok=True, mode=0o700)
@@ -123,42 +116,47 @@ def _night(settings: Settings, chosen: list[str] | None) -> Iterator[tuple[str, 
     if bag.import_errors:
         names = ", ".join(sorted(Path(path).name for path in bag.import_errors))
         raise DefinitionError(f"DAG files cannot be imported: {names}")
-    syncs = [f"sync_{name}" for name in _by_schedule(known) if chosen is None or name in chosen]
-    for dag_id in ["prepare_night", *syncs, "publish", "deliver_extracts", "alarms"]:
+    syncs = [f"sync_{source.name}" for source in by_schedule(known)]
+    before, after = ([stage.name for stage in some] for some in (BEFORE_SOURCES, AFTER_SOURCES))
+    for dag_id in [*before, *syncs, *after]:
         started = time.monotonic()
-        state = _run(bag.dags[dag_id])
-        yield dag_id, state, time.monotonic() - started
+        state, failed = _run(bag.dags[dag_id])
+        yield dag_id, state, failed, time.monotonic() - started
 
 
-def _by_schedule(sources: dict[str, Source]) -> list[str]:
-    """Names in the order in which the sources first run after midnight."""
-    from croniter import croniter
-
-    midnight = datetime(2026, 1, 1)
-    return sorted(
-        sources, key=lambda name: croniter(sources[name].schedule, midnight).get_next(datetime)
-    )
-
-
-def _run(dag: Any) -> str:
+def _run(dag: Any) -> tuple[str, list[str]]:
+    """State of a run of the DAG, and the tasks that failed in it; the DAG when Airflow did."""
     try:
-        return str(dag.test().state)
+        run = dag.test()
+        failed = [one.task_id for one in run.get_task_instances() if one.state == "failed"]
     except Exception as error:
         print(f"{dag.dag_id}: Airflow itself failed, {type(error).__name__}", file=sys.stderr)
-        return "failed"
+        return "failed", [dag.dag_id]
+    return str(run.state), sorted(f"{dag.dag_id}.{task}" for task in failed)
+
+
+def night_report(settings: Settings) -> Path:
+    """Where `night` says which tasks failed, for who started it: `{"failed": ["publish.link"]}`."""
+    return airflow_home(settings) / "night.json"
 
 
 def night(settings: Settings) -> int:
     """Run the night and print a line per DAG; Airflow's own output goes to a file."""
-    log = airflow_home(settings) / "logs" / "night.log"
-    states = []
+    log, report = airflow_home(settings) / "logs" / "night.log", night_report(settings)
+    report.unlink(missing_ok=True)
+    states, failures = [], []
     with _output_to(log) as terminal:
-        for dag_id, state, seconds in _night(settings, None):
+        for dag_id, state, failed, seconds in _night(settings):
             print(f"{dag_id:28} {state:8} {seconds:6.1f} s", file=terminal, flush=True)
             states.append(state)
-    if failed := [state for state in states if state != "success"]:
-        print(f"{len(failed)} of {len(states)} DAGs failed; why is in {log}", file=sys.stderr)
-    return 1 if failed else 0
+            failures += failed or [dag_id] * (state != "success")
+    report.write_text(json.dumps({"failed": failures}))
+    if bad := [state for state in states if state != "success"]:
+        print(
+            f"{len(bad)} of {len(states)} DAGs failed: {', '.join(failures)}; why is in {log}",
+            file=sys.stderr,
+        )
+    return 1 if failures else 0
 
 
 @contextmanager

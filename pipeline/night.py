@@ -1,29 +1,33 @@
 """The whole night, and the questions it must answer before it may be called good."""
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import duckdb
 
 from common import clock
+from common import night as order
 from common.connection import Resolver
-from common.definition import Source
-from common.errors import MuaraError
+from common.definition import Source, load_sources
+from common.errors import MuaraError, WarehouseFault
 from common.log import log
 from common.settings import Settings
-from pipeline import alarms, leave, open311
-from pipeline.core_rules import judge_core
-from pipeline.data_docs import write_data_docs
 from pipeline.rejections import FOLDER
 from pipeline.replay import replay_due
-from pipeline.sync import prepare, sync
+from pipeline.steps import STEPS, Counts, Skipped
+from pipeline.sync import own_errors, sync
 from warehouse import alarms as stored
-from warehouse import finding, manifest
-from warehouse.account import attempts
+from warehouse import finding, manifest, steps
+from warehouse.account import attempts, last_batch
 from warehouse.catalog import disagreements, reading
 from warehouse.shares import load_contracts
 
+CHECK = "check"
 NAMES_SAMPLED = 500
 
 
@@ -36,42 +40,89 @@ class Check:
     detail: str
 
 
-def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
-    """The night without Airflow: every stream, what is to be judged again, core's own rules, then
-    publish, deliver, send and the morning's alarms. Returns its failures.
+@dataclass(frozen=True)
+class Failure:
+    """A task of the night that failed, named as in Airflow: `sync_cctv.monitor`."""
 
-    One source's failure never stops the others.
-    """
-    failures: list[MuaraError] = []
-    prepare(settings, sources)
-    for source in sources.values():
+    task: str
+    error: MuaraError
+
+
+def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[Failure]:
+    """The night without Airflow, in the order of `common.night`, up to the checks, which the caller
+    asks. Returns its failures; none stops what comes after it."""
+    failures = []
+    for stage in order.BEFORE_SOURCES:
+        failures += _run_stage(settings, stage, resolve)
+    for source in order.by_schedule(sources):
+        dag = f"sync_{source.name}"
         for stream in source.streams:
             try:
                 sync(settings, source, stream, resolve)
             except MuaraError as error:
-                failures.append(error)
-        failures += replay_due(settings, source)[1]
-    steps = [judge_core, write_data_docs, leave.publish, leave.deliver, leave.return_rejections]
-    if settings.impact_assessment:
-        from pipeline.link import link
-
-        steps.insert(0, link)
-    for step in steps:
-        try:
-            step(settings)
-        except MuaraError as error:
-            log.error(f"{step.__name__}_failed", error=error.code, text=str(error))
-            failures.append(error)
-    try:
-        open311.send(settings, resolve)
-    except MuaraError as error:
-        failures.append(error)
-    try:
-        alarms.check(settings, sources, resolve)
-    except MuaraError as error:
-        log.error("alarms_failed", error=error.code, text=str(error))
-        failures.append(error)
+                failures.append(Failure(f"{dag}.{stream.name}", error))
+        again = replay_due(settings, source)[1]
+        failures += [Failure(f"{dag}.judge_again", error) for error in again]
+    for stage in order.AFTER_SOURCES:
+        failures += _run_stage(settings, stage, resolve)
     return failures
+
+
+def _run_stage(settings: Settings, stage: order.Stage, resolve: Resolver) -> list[Failure]:
+    failures = []
+    for step in stage.steps:
+        if step.name == CHECK:
+            continue
+        try:
+            take(settings, stage, step, resolve)
+        except MuaraError as error:
+            failures.append(Failure(stage.task(step), error))
+    return failures
+
+
+def take(
+    settings: Settings, stage: order.Stage, step: order.Step, resolve: Resolver
+) -> Counts | Skipped:
+    """Run one step and record what became of it. Raises what it raises."""
+    task, started_at = stage.task(step), clock.now()
+
+    def ended(outcome: Literal["done", "skipped", "failed"], code: str | None, why: str | None):
+        return steps.Outcome(
+            clock.today(settings), task, outcome, code, why, started_at, clock.now()
+        )
+
+    try:
+        with own_errors(task):
+            found = check(settings) if step.name == CHECK else STEPS[step.name](settings, resolve)
+    except MuaraError as error:
+        log.error("step_failed", task=task, error=error.code, text=str(error))
+        with suppress(MuaraError, duckdb.Error):  # a warehouse that cannot be written
+            steps.record(settings, ended("failed", error.code, str(error)))
+        raise
+    skipped = found.why if isinstance(found, Skipped) else None
+    steps.record(settings, ended("skipped" if skipped else "done", None, skipped))
+    return found
+
+
+def check(settings: Settings) -> Counts:
+    """The checks of tonight, for Airflow; their answers are left for `muara night`. Raises
+    WarehouseFault naming those that do not hold."""
+    with reading(settings) as connection:
+        before = last_batch(connection, before=clock.today(settings))
+    asked = checks(settings, load_sources(settings), before)
+    answers_of(settings).write_text(json.dumps([vars(one) for one in asked]))
+    if broken := [one for one in asked if not one.holds]:
+        raise WarehouseFault(
+            "; ".join(f"not so: {one.name} ({one.detail})" for one in broken),
+            where=f"night of {clock.today(settings)}",
+            next_step="`muara status` names each stream and step that failed.",
+        )
+    return {"checks": len(asked)}
+
+
+def answers_of(settings: Settings) -> Path:
+    """Where `check` leaves what it was answered."""
+    return settings.home / "checks.json"
 
 
 def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> list[Check]:
@@ -79,6 +130,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
     with reading(settings) as connection:
         tonight = attempts(connection, after_batch=after_batch)
         wrong_shape = disagreements(connection, sources)
+        after = steps.outcomes(connection, clock.today(settings))
         leaks = list(_leaks(settings, _canaries(connection)))
         broken = [
             f"{one.stream}.{one.rule}"
@@ -94,6 +146,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
                   and one.outcome == "loaded"]  # fmt: skip
     return [
         _check("every stream loaded", missing, f"{len(loaded)} of {len(wanted)} streams"),
+        _check("every step of the night done", list(_undone(after)), f"{len(after)} steps"),
         _check("every row accounted for", unbalanced, f"{len(tonight)} batches balance"),
         _check("tables as the schema home says", sorted(wrong_shape), "no difference"),
         _check("core keeps its own rules", broken, "no critical rule broken"),
@@ -128,6 +181,17 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "alarms": len(open_alarms),
         "seconds": round(seconds, 1),
     }
+
+
+def _undone(after: dict[str, steps.Outcome]) -> Iterator[str]:
+    """The steps that failed tonight or were not tried."""
+    for stage in order.STAGES:
+        for step in stage.steps:
+            task = stage.task(step)
+            if step.name != CHECK and task not in after:
+                yield f"{task} did not run"
+            elif step.name != CHECK and after[task].outcome == "failed":
+                yield f"{task} failed ({after[task].error_code})"
 
 
 def _check(name: str, faults: list[str], otherwise: str) -> Check:

@@ -11,7 +11,8 @@ RUN_COLUMNS = {
 # The account of attempts differs by nature: a killed night has more of them. What judged a batch
 # names the newest batches of the tables that its rules look at.
 RUN_TABLES = {
-    "ops.ledger", "ops.core_ledger", "ops.submission", "ops.judgement", "ops.fingerprint",
+    "ops.ledger", "ops.core_ledger", "ops.step", "ops.submission", "ops.judgement",
+    "ops.fingerprint",
 }  # fmt: skip
 
 
