@@ -131,6 +131,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         tonight = attempts(connection, after_batch=after_batch)
         wrong_shape = disagreements(connection, sources)
         after = steps.outcomes(connection, clock.today(settings))
+        untold = list(_untold(settings, stored.alarms(connection)))
         leaks = list(_leaks(settings, _canaries(connection)))
         broken = [
             f"{one.stream}.{one.rule}"
@@ -147,6 +148,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
     return [
         _check("every stream loaded", missing, f"{len(loaded)} of {len(wanted)} streams"),
         _check("every step of the night done", list(_undone(after)), f"{len(after)} steps"),
+        _check("alarms reached somebody", untold, "none waits for a channel"),
         _check("every row accounted for", unbalanced, f"{len(tonight)} batches balance"),
         _check("tables as the schema home says", sorted(wrong_shape), "no difference"),
         _check("core keeps its own rules", broken, "no critical rule broken"),
@@ -181,6 +183,14 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "alarms": len(open_alarms),
         "seconds": round(seconds, 1),
     }
+
+
+def _untold(settings: Settings, known: list[stored.Alarm]) -> Iterator[str]:
+    """Open alarms that no channel took, though there are channels and they were not resting."""
+    for alarm in known:
+        waits = alarm.state == "open" and not alarm.told_at
+        if settings.channels and waits and alarm.channel_outcome != "quiet_hours":
+            yield f"alarm {alarm.alarm_id} ({alarm.channel_outcome})"
 
 
 def _undone(after: dict[str, steps.Outcome]) -> Iterator[str]:

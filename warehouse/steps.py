@@ -32,7 +32,12 @@ def record(settings: Settings, outcome: Outcome) -> None:
         insert(connection, "ops.step", [astuple(outcome)])
 
 
-def outcomes(connection: duckdb.DuckDBPyConnection, night: date) -> dict[str, Outcome]:
+def newest_night(connection: duckdb.DuckDBPyConnection) -> date | None:
+    """The newest night of which any step is on record."""
+    return connection.execute("SELECT max(night) FROM lake.ops.step").fetchall()[0][0]
+
+
+def outcomes(connection: duckdb.DuckDBPyConnection, night: date | None) -> dict[str, Outcome]:
     """Task → what became of it in its newest attempt of that night."""
     columns = ", ".join(field.name for field in fields(Outcome))
     rows = connection.execute(

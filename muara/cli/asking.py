@@ -52,6 +52,14 @@ def _open_alarms(connection: Any) -> list[Any]:
     return [one for one in alarms(connection) if one.state == "open"]
 
 
+def _failed_steps(connection: Any) -> list[Any]:
+    """The steps that failed in the newest night that took any."""
+    from warehouse.steps import newest_night, outcomes
+
+    night = newest_night(connection)
+    return [one for one in outcomes(connection, night).values() if one.outcome == "failed"]
+
+
 def _unreconciled(connection: Any) -> dict[tuple[str, str], dict[str, int]]:
     """(source, stream) → what its last reconciliation left unexplained, where it did."""
     from warehouse.reconcile import newest
@@ -72,6 +80,7 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
         drifts = _open_drifts(connection)
         unreconciled = _unreconciled(connection)
         alarms = _open_alarms(connection)
+        failed_steps = _failed_steps(connection)
     table = Table(box=None, pad_edge=False)
     for name in ("batch", "night", "stream", "outcome"):
         table.add_column(name, no_wrap=True)
@@ -91,6 +100,8 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
         if row.error and (not source or row.source == source):
             stream = f"[red]{row.source}.{row.stream}[/]"
             console.print(f"{stream} {escape(row.error)}", highlight=False)
+    for step in [] if source else failed_steps:
+        console.print(f"[red]{step.task}[/] {escape(step.error_message or '')}", highlight=False)
     for (name, stream_name), told in drifts.items():
         if not source or name == source:
             stream = f"[yellow]{name}.{stream_name}[/]"
