@@ -22,7 +22,7 @@ from pydantic import (
     model_validator,
 )
 
-from common.access import Access, FilesAccess, Name, Strict, Workbook
+from common.access import Access, FilesAccess, Name, SourceName, Strict, Workbook
 from common.errors import DefinitionError
 from common.settings import Settings
 
@@ -70,7 +70,7 @@ class Cursor(Strict):
     committed late, or stamped by a clock that is behind.
     """
 
-    column: str
+    column: SourceName
     overlap_minutes: int = Field(60, ge=0, le=527_040)
 
 
@@ -158,9 +158,9 @@ class Stream(Strict):
     strategy: Literal["snapshot", "checksum", "cursor", "files", "mailbox"]
     cursor: Cursor | None = None
     key: tuple[Name, ...] = Field(min_length=1)
-    columns: Annotated[dict[str, Column], Field(min_length=1), AfterValidator(_unique)]
+    columns: Annotated[dict[SourceName, Column], Field(min_length=1), AfterValidator(_unique)]
     parse: tuple[Parsed, ...] = ()
-    ignore: dict[str, str] = Field({}, description="column → why it is out of scope")
+    ignore: dict[SourceName, str] = Field({}, description="column → why it is out of scope")
     max_deleted_share: float = Field(0.05, ge=0, le=1)
     submitter: Submitter | None = None
     stamp: Name | None = Field(None, description="column that tells when a row was last changed")

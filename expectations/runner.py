@@ -12,6 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from common.errors import TooFewRows
+from common.quoting import identifier, literal
 from expectations.queries import queries
 from expectations.suite import AllButOne, Rule, cannot_be_run
 
@@ -155,7 +156,7 @@ def _note_conditions(
         for bit, (_, condition) in enumerate(conditions)
     )
     names = ", ".join(
-        f"({1 << bit}, '{rule.rule}', '{rule.severity}')"
+        f"({1 << bit}, {literal(rule.rule)}, {literal(rule.severity)})"
         for bit, (rule, _) in enumerate(conditions)
     )
     connection.execute(
@@ -173,7 +174,7 @@ def _tolerate(connection: duckdb.DuckDBPyConnection, rule: Rule) -> None:
     """Take a rule out of `broken` that holds for the share of rows which it asks for: of all rows,
     or of those that have a value where the rule is about values."""
     column = rule.arguments.get("column")
-    asked = "*" if column is None or rule.kind.endswith("_be_null") else f'"{column}"'
+    asked = "*" if column is None or rule.kind.endswith("_be_null") else identifier(column)
     connection.execute(
         f"""
         DELETE FROM broken WHERE rule = $rule AND (
@@ -187,7 +188,8 @@ def _tolerate(connection: duckdb.DuckDBPyConnection, rule: Rule) -> None:
 def _spare(connection: duckdb.DuckDBPyConnection, rule: Rule, spared: AllButOne) -> None:
     """Take out of `broken` the one row of each group that the rule does not implicate. A row that
     another critical rule rejects is no rival to the others."""
-    among = ", ".join(f'"{column}"' for column in spared.among)
+    by = identifier(spared.by)
+    among = ", ".join(identifier(column) for column in spared.among)
     best = {"first": "min", "last": "max"}[spared.spare]
     connection.execute(
         f"""
@@ -195,8 +197,8 @@ def _spare(connection: duckdb.DuckDBPyConnection, rule: Rule, spared: AllButOne)
             SELECT _row FROM known
             WHERE NOT ({rule.arguments["condition"]}) AND (_row IS NULL OR _row NOT IN (
                 SELECT _row FROM broken WHERE rule <> $rule AND severity = 'critical'))
-            QUALIFY "{spared.by}" = {best}("{spared.by}") OVER (PARTITION BY {among})
-                AND count(*) OVER (PARTITION BY {among}, "{spared.by}") = 1)
+            QUALIFY {by} = {best}({by}) OVER (PARTITION BY {among})
+                AND count(*) OVER (PARTITION BY {among}, {by}) = 1)
         """,
         {"rule": rule.rule},
     )

@@ -33,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from common.access import NAME
 from common.definition import Column, Source, Stream
 from common.errors import DefinitionError
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.tables import Table, tables
 
@@ -250,7 +251,7 @@ def implied(stream: Stream) -> list[Rule]:
         ),
         _condition(
             "key_missing",
-            " AND ".join(f'"{part}" IS NOT NULL' for part in stream.key),
+            " AND ".join(f"{identifier(part)} IS NOT NULL" for part in stream.key),
             "a row without its key cannot be followed",
             f"Kunci baris ({key}) kosong atau tidak terbaca.",
             f"Isi {key}; tanpa kunci, baris tidak dapat dikenali.",
@@ -279,11 +280,11 @@ def implied(stream: Stream) -> list[Rule]:
                 )
             )
         elif column.codes:
-            codes = f"SELECT code FROM lake.ref.code WHERE list = '{column.codes}'"
+            codes = f"SELECT code FROM lake.ref.code WHERE list = {literal(column.codes)}"
             rules.append(
                 _condition(
                     f"{column.name}_unknown",
-                    f'"{column.name}" IN ({codes})',
+                    f"{identifier(column.name)} IN ({codes})",
                     f"not in the code list {column.codes}",
                     f"Kode pada kolom {name} tidak ada dalam daftar kode resmi.",
                     f"Isi kolom {name} dengan salah satu kode pada lembar “Daftar kode”.",
@@ -327,14 +328,15 @@ def _readable(column: Column) -> tuple[str, str]:
 def _unless_read(name: str, condition: str) -> str:
     """SQL: the column has a value, or else the condition holds. Only `if` leaves the costly part
     alone where it is not needed; OR computes both sides."""
-    return f'if("{name}" IS NOT NULL, true, {condition})'
+    return f"if({identifier(name)} IS NOT NULL, true, {condition})"
 
 
 def _sent(name: str, empty: tuple[str, ...]) -> str:
     """SQL: the source sent something that does not mean empty."""
-    cleaned = f"trim(replace(\"{name}_sent\", chr(160), ' '), ' ' || chr(9) || chr(10) || chr(13))"
-    nothing = ", ".join(f"'{token}'" for token in ("", *empty))
-    return f'("{name}_sent" IS NOT NULL AND {cleaned} NOT IN ({nothing}))'
+    sent = identifier(f"{name}_sent")
+    cleaned = f"trim(replace({sent}, chr(160), ' '), ' ' || chr(9) || chr(10) || chr(13))"
+    nothing = ", ".join(literal(token) for token in ("", *empty))
+    return f"({sent} IS NOT NULL AND {cleaned} NOT IN ({nothing}))"
 
 
 def _condition(

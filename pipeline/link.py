@@ -21,6 +21,7 @@ from common import clock
 from common.errors import DefinitionError, WarehouseFault
 from common.kept import kept, key_of
 from common.log import log
+from common.quoting import literal
 from common.settings import Settings
 from transforms import identity, standardise
 from transforms.identity import affected, golden, matching, training
@@ -86,7 +87,7 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
     began = time.monotonic()
     connection = open_duckdb(settings)
     try:
-        connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}B'")
+        connection.execute(f"SET memory_limit = {literal(f'{settings.linkage_memory_limit}B')}")
         attach(connection, settings)
         connection.execute("USE memory.main")
         today, rules = clock.today(settings), _rules()
@@ -173,7 +174,7 @@ def _gather_changes(
 
 
 def _set_night(connection: duckdb.DuckDBPyConnection, night: date) -> None:
-    connection.execute(f"CREATE OR REPLACE TEMP MACRO tonight() AS DATE '{night}'")
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO tonight() AS DATE {literal(night)}")
 
 
 def _create(

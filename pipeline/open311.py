@@ -35,6 +35,7 @@ from common.errors import (
     WarehouseBusy,
 )
 from common.log import log
+from common.quoting import identifier, literal
 from common.settings import Settings
 from connectors.readers.records import Unreadable, canonical, parse
 from connectors.readers.rest.service import Reply, Service, Terms, connected
@@ -103,11 +104,12 @@ def _require_no_circle(settings: Settings, contract: Contract) -> None:
     assert there is not None
     for source in load_sources(settings).values():
         reads_it = any(one.connection == there.connection for one in source.streams)
-        if reads_it and f"'{source.name}'" not in dataset.row_filter:
+        if reads_it and literal(source.name) not in dataset.row_filter:
             raise DefinitionError(
                 f"source {source.name} reads the server to which these reports would go",
                 where=f"contract {contract.agency}",
-                next_step=f"add `source <> '{source.name}'` to the rowFilter of {dataset.name}.",
+                next_step=f"add `source <> {literal(source.name)}` to the rowFilter of "
+                f"{dataset.name}.",
             )
 
 
@@ -380,12 +382,14 @@ def _due_reports(settings: Settings, contract: Contract) -> list[dict[str, Any]]
     """Reports of the share that were never sent, did not arrive, or were refused under another
     version of the contract."""
     text = contract.of(TEXT)
-    joined = f'LEFT JOIN share."{text.name}" AS text USING (source_record_id)' if text else ""
+    joined = (
+        f"LEFT JOIN share.{identifier(text.name)} AS text USING (source_record_id)" if text else ""
+    )
 
     def granted(table: str, alias: str, column: str) -> str:
         dataset = contract.of(table)
         names = [name for name, _ in dataset.columns] if dataset else []
-        return f'{alias}."{column}"' if column in names else "NULL"
+        return f"{alias}.{identifier(column)}" if column in names else "NULL"
 
     report = contract.of(REPORT)
     assert report
@@ -399,7 +403,7 @@ def _due_reports(settings: Settings, contract: Contract) -> list[dict[str, Any]]
                 {granted(REPORT, "report", "longitude")} AS longitude,
                 {granted(TEXT, "text", "description")} AS description,
                 {granted(TEXT, "text", "address")} AS address
-            FROM share."{report.name}" AS report {joined}
+            FROM share.{identifier(report.name)} AS report {joined}
             LEFT JOIN lake.ops.outbox ON outbox.agency = ?
                 AND outbox.report_id = CAST(report.source_record_id AS VARCHAR)
             WHERE outbox.state IS NULL OR outbox.state = 'waiting'
@@ -418,12 +422,12 @@ def _due_states(
     states = contract.of(STATES)
     if states is None:
         return []
-    known = ", ".join(f"'{state}'" for state in TOLD)
+    known = ", ".join(literal(state) for state in TOLD)
     with _beside_the_share(settings, contract) as connection:
         rows = connection.execute(
             f"""
             SELECT {COLUMNS}, status.status_number, status.state, status.reached_at
-            FROM lake.ops.outbox JOIN share."{states.name}" AS status
+            FROM lake.ops.outbox JOIN share.{identifier(states.name)} AS status
                 ON outbox.report_id = CAST(status.source_record_id AS VARCHAR)
             WHERE outbox.agency = ? AND outbox.state = 'created'
                 AND status.status_number > outbox.states_sent AND status.state IN ({known})
@@ -441,5 +445,5 @@ def _beside_the_share(
     """A connection that sees the lake and, as `share`, the agency's share."""
     with reading(settings) as connection:
         path = share_of(settings, contract.agency)
-        connection.execute(f"ATTACH '{path}' AS share (READ_ONLY)")
+        connection.execute(f"ATTACH {literal(path)} AS share (READ_ONLY)")
         yield connection

@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from common.definition import Source, Stream
+from common.quoting import json_key
 from common.settings import Settings
 from expectations.suite import Rule, columns_of, load_rules
 from warehouse.catalog import reading
@@ -153,7 +154,7 @@ def _write_rows(
 
 def _open_rows(connection: duckdb.DuckDBPyConnection, part: Returned) -> Iterator[tuple]:
     """Row number, file, first night, rules, then the row as sent, in the order of the sheet."""
-    paths = ", ".join(f"'$.\"{ours}\"'" for ours in part.shown.values())
+    paths = ", ".join(json_key(ours) for ours in part.shown.values())
     reader = connection.execute(
         "SELECT row_number, origin, first_night, rules, "
         f"json_extract_string(row_as_sent, [{paths}]) {OPEN} "

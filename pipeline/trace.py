@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from common.definition import Source, Stream, load_sources
 from common.errors import DefinitionError
+from common.quoting import identifier
 from common.settings import Settings
 from connectors.readers.files import kept_at, original
 from pipeline.lineage import Graph, graph
@@ -296,12 +297,11 @@ def _rows(
     keys: pa.Table,
 ) -> tuple[int, ...]:
     """The rows, from 1, whose key (the columns given) is the record's."""
-    text = " || '|' || ".join(f'"{name}"' for name in keys.column_names)
+    text = " || '|' || ".join(identifier(name) for name in keys.column_names)
     connection.register("keys", keys.append_column("_row", pa.array(range(1, len(keys) + 1))))
     found = connection.execute(
-        f"SELECT _row FROM keys WHERE record_id('{source.name}', '{stream.name}', {text}) = ? "
-        "ORDER BY _row",
-        [record_id],
+        f"SELECT _row FROM keys WHERE record_id(?, ?, {text}) = ? ORDER BY _row",
+        [source.name, stream.name, record_id],
     ).fetchall()
     connection.unregister("keys")
     return tuple(row for (row,) in found)
@@ -396,8 +396,8 @@ def _carried(
             f"""
             SELECT filename, count(*)
             FROM read_parquet($files, filename = true, union_by_name = true)
-            WHERE CAST("{copy.key}" AS VARCHAR) IN (SELECT unnest($ids::VARCHAR[])) GROUP BY ALL
-            ORDER BY ALL
+            WHERE CAST({identifier(copy.key)} AS VARCHAR) IN (SELECT unnest($ids::VARCHAR[]))
+            GROUP BY ALL ORDER BY ALL
             """,
             {"files": there, "ids": [*ids, *_masked(connection, copy, ids)]},
         ).fetchall()
@@ -420,7 +420,8 @@ def _masked(connection: duckdb.DuckDBPyConnection, copy: Copy, ids: list[str]) -
     column = tables()[copy.table].all_columns[copy.key]
     if not (pair := masked(copy.key, column, copy.audience)):
         return []
-    query = f'SELECT CAST({pair[1]} AS VARCHAR) FROM (SELECT unnest(?::UUID[]) AS "{copy.key}")'
+    keys = f"(SELECT unnest(?::UUID[]) AS {identifier(copy.key)})"
+    query = f"SELECT CAST({pair[1]} AS VARCHAR) FROM {keys}"
     return [one for (one,) in connection.execute(query, [ids]).fetchall()]
 
 

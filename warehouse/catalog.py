@@ -17,6 +17,7 @@ from common.definition import Source
 from common.errors import WarehouseFault
 from common.extensions import load, may_skip_signatures
 from common.lock import exclusive
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.tables import LANDING_COLUMNS, landing_ddl, landing_name, tables
 
@@ -95,7 +96,7 @@ def attach(
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         catalog.touch(mode=0o600)
     options = [
-        f"DATA_PATH '{folder / 'data'}'",
+        f"DATA_PATH {literal(folder / 'data')}",
         "OVERRIDE_DATA_PATH true",
         "ENCRYPTED",
         "DATA_INLINING_ROW_LIMIT 0",
@@ -104,7 +105,9 @@ def attach(
     ]
     if read_only:
         options.append("READ_ONLY")
-    connection.execute(f"ATTACH 'ducklake:sqlite:{catalog}' AS lake ({', '.join(options)})")
+    connection.execute(
+        f"ATTACH {literal(f'ducklake:sqlite:{catalog}')} AS lake ({', '.join(options)})"
+    )
 
 
 @contextmanager
@@ -121,7 +124,7 @@ def reading(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 def lock_down(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """For queries people type: no files but the lake's, no way to change these settings."""
     data = lake_folder(settings)
-    connection.execute(f"SET allowed_directories = ['{data}/']")
+    connection.execute(f"SET allowed_directories = [{literal(f'{data}/')}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
 
@@ -246,7 +249,9 @@ def _create(
                 connection.execute(statement)
         for name, columns in lacking.items():
             for column, kind in columns:
-                connection.execute(f'ALTER TABLE lake.{name} ADD COLUMN "{column}" {kind}')
+                connection.execute(
+                    f"ALTER TABLE lake.{name} ADD COLUMN {identifier(column)} {kind}"
+                )
 
 
 def _count_nothing(connection: duckdb.DuckDBPyConnection) -> None:
@@ -467,11 +472,13 @@ def make_equal(
     whether any does."""
     table = tables()[name]
     columns = ", ".join(
-        f'CAST("{column}" AS {kind.type}) AS "{column}"' for column, kind in table.columns.items()
+        f"CAST({identifier(column)} AS {kind.type}) AS {identifier(column)}"
+        for column, kind in table.columns.items()
     )
-    key = ", ".join(f'"{part}"' for part in table.key)
-    of_key = " AND ".join(f'one."{part}" IS NOT DISTINCT FROM differing."{part}"'
-                          for part in table.key)  # fmt: skip
+    key = ", ".join(identifier(part) for part in table.key)
+    of_key = " AND ".join(
+        f"one.{part} IS NOT DISTINCT FROM differing.{part}" for part in map(identifier, table.key)
+    )
     some_present, some_wanted = connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE wanted AS SELECT {columns} FROM ({query});

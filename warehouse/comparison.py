@@ -10,6 +10,7 @@ from datetime import date, datetime
 import duckdb
 
 from common.definition import Comparison, Source, Stream
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.catalog import write_row
 from warehouse.tables import landing_name
@@ -101,7 +102,9 @@ def _gather(
     """Make `here` and `there` with columns k_… (key), w_… (within) and v_… (values); `belongs`:
     whether a row there should be here."""
     named = [("k", asked.key), ("w", asked.within), ("v", asked.columns)]
-    mine = ", ".join(f'"{name}" AS {kind}_{name}' for kind, some in named for name in some)
+    mine = ", ".join(
+        f"{identifier(name)} AS {kind}_{name}" for kind, some in named for name in some
+    )
     other = ", ".join(
         f"{sql} AS {kind}_{name}" for kind, some in named[:2] for name, sql in some.items()
     )
@@ -135,7 +138,7 @@ def _set_beside(connection: duckdb.DuckDBPyConnection, asked: Comparison) -> Non
     same_key = " AND ".join(f"here.k_{name} = there.k_{name}" for name in asked.key)
     same_place = "".join(f" AND here.w_{name} = there.w_{name}" for name in asked.within)
     differs = ", ".join(
-        f"CASE WHEN here.v_{name} IS DISTINCT FROM there.v_{name} THEN '{name}' END"
+        f"CASE WHEN here.v_{name} IS DISTINCT FROM there.v_{name} THEN {literal(name)} END"
         for name in asked.columns
     )
     connection.execute(
@@ -167,8 +170,8 @@ def _set_beside(connection: duckdb.DuckDBPyConnection, asked: Comparison) -> Non
 def _quarantined(connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream) -> int:
     return _count(
         connection,
-        f"SELECT count(*) FROM lake.quarantine.row WHERE source = '{source.name}' "
-        f"AND stream = '{stream.name}' AND state = 'open'",
+        f"SELECT count(*) FROM lake.quarantine.row WHERE source = {literal(source.name)} "
+        f"AND stream = {literal(stream.name)} AND state = 'open'",
     )
 
 

@@ -19,6 +19,7 @@ import duckdb
 
 from common.definition import Source, Stream
 from common.errors import DefinitionError
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse import linking
 from warehouse.catalog import attach, lake_folder, open_duckdb, transaction, writer_lock
@@ -124,12 +125,12 @@ def _erase_rows(
                     [night, record],
                 )
         for name, column, emptied in _places(connection, sources):
-            names = ", ".join(f'"{one}" = NULL' for one in emptied)
+            names = ", ".join(f"{identifier(one)} = NULL" for one in emptied)
             _run(
                 connection,
                 touched,
                 name,
-                f'UPDATE lake.{name} SET {names} WHERE "{column}" IN (SELECT unnest(?))',
+                f"UPDATE lake.{name} SET {names} WHERE {identifier(column)} IN (SELECT unnest(?))",
                 [niks],
             )
         for household, name in heads:
@@ -222,7 +223,7 @@ def _places(
 def forgotten(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> dict[str, str]:
     """Column → SQL of its value in a staged row, emptied where it mentions an erased person, so
     that a source cannot bring them back."""
-    values = {name: f'"{name}"' for name in columns}
+    values = {name: identifier(name) for name in columns}
     erased = connection.execute("SELECT DISTINCT source, stream FROM lake.ops.erasure").fetchall()
     for source, stream in erased:
         if (source, stream) == FAMILY:
@@ -237,7 +238,8 @@ def forgotten(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> dict
                 continue
             for name in emptied:
                 values[name] = (
-                    f"CASE WHEN record_id('{source}', '{stream}', \"{column}\") IN "
+                    f"CASE WHEN record_id({literal(source)}, {literal(stream)}, "
+                    f"{identifier(column)}) IN "
                     f"(SELECT source_record_id FROM lake.ops.erasure) THEN NULL "
                     f"ELSE {values[name]} END"
                 )

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from common.errors import ExtractFault
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.catalog import attach, changed_since, open_duckdb, reading
 from warehouse.manifest import read_manifest, sha256_of, verify, write_manifest
@@ -81,7 +82,7 @@ def _published_already(settings: Settings, night: date) -> dict[str, int]:
 
 
 def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[str, int], int]:
-    connection.execute(f"ATTACH '{folder / DATABASE}' AS published")
+    connection.execute(f"ATTACH {literal(folder / DATABASE)} AS published")
     for schema in ("core", "mart", "ref", "now"):
         connection.execute(f"CREATE SCHEMA published.{schema}")
     rows = {}
@@ -89,7 +90,7 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
     snapshot = _one(connection, "SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")
     for table in published_tables():
         columns = selection(table, AUDIENCE)
-        chosen = ", ".join(f'{sql} AS "{name}"' for name, sql in columns)
+        chosen = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns)
         order = ", ".join([*table.key, *(["valid_from"] if table.history else [])])
         connection.execute(
             f"CREATE TABLE published.{table.name} AS SELECT {chosen} FROM lake.{table.name} "
@@ -111,7 +112,9 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
         target = parquet(folder, table)
         target.parent.mkdir(parents=True, exist_ok=True)
         readable = ", ".join(
-            f'CAST("{name}" AS VARCHAR) AS "{name}"' if kind == "UUID" else f'"{name}"'
+            f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}"
+            if kind == "UUID"
+            else identifier(name)
             for name, kind in connection.execute(
                 "SELECT column_name, data_type FROM duckdb_columns() WHERE "
                 "database_name = 'published' AND schema_name = ? AND table_name = ? "
@@ -120,7 +123,7 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
             ).fetchall()
         )
         connection.execute(
-            f"COPY (SELECT {readable} FROM published.{table.name}) TO '{target}' "
+            f"COPY (SELECT {readable} FROM published.{table.name}) TO {literal(target)} "
             "(FORMAT parquet, COMPRESSION zstd)"
         )
     connection.execute("DETACH published")

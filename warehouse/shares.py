@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from common.access import Name, Strict
 from common.errors import DefinitionError
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.catalog import attach, open_duckdb
 from warehouse.manifest import delivery, write_manifest
@@ -161,7 +162,7 @@ def _dataset(
         granted = _custom(one).get("grant") == "clear"
         if granted and not basis:
             faults.append(f"{file} {schema.name}.{one.name}: granted without a legalBasis")
-        pair = (name, f'"{name}"') if granted else masked(name, column, agency)
+        pair = (name, identifier(name)) if granted else masked(name, column, agency)
         if pair is None:
             faults.append(f"{file} {schema.name}.{one.name}: personal, needs `grant: clear`")
         else:
@@ -214,18 +215,18 @@ def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[in
     connection = open_duckdb(settings)
     try:
         attach(connection, settings, read_only=True)
-        connection.execute(f"ATTACH '{path}' AS share")
+        connection.execute(f"ATTACH {literal(path)} AS share")
         connection.execute("BEGIN")
         snapshot = connection.execute(
             "SELECT max(snapshot_id) FROM ducklake_snapshots('lake')"
         ).fetchall()[0][0]
         rows = {}
         for dataset in contract.datasets:
-            columns = ", ".join(f'{sql} AS "{name}"' for name, sql in dataset.columns)
-            order = ", ".join(f'"{part}"' for part in dataset.order)
+            columns = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in dataset.columns)
+            order = ", ".join(identifier(part) for part in dataset.order)
             try:
                 connection.execute(
-                    f'CREATE TABLE share."{dataset.name}" AS SELECT {columns} '
+                    f"CREATE TABLE share.{identifier(dataset.name)} AS SELECT {columns} "
                     f"FROM lake.{dataset.table} WHERE {dataset.row_filter} ORDER BY {order}"
                 )
             except duckdb.Error as error:
@@ -235,7 +236,7 @@ def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[in
                     next_step="correct it, then run `muara check`.",
                 ) from None
             rows[dataset.name] = connection.execute(
-                f'SELECT count(*) FROM share."{dataset.name}"'
+                f"SELECT count(*) FROM share.{identifier(dataset.name)}"
             ).fetchall()[0][0]
         connection.execute("COMMIT")
         connection.execute("DETACH share")
@@ -254,12 +255,12 @@ def _cut(share: Path, contract: Contract, folder: Path) -> None:
                 [dataset.name],
             ).fetchall()
             flat = ", ".join(
-                f'CAST("{name}" AS VARCHAR) AS "{name}"' if kind == "UUID"
-                else f'array_to_string("{name}", \'|\') AS "{name}"' if kind.endswith("[]")
-                else f'"{name}"'
-                for name, kind in columns
+                f"CAST({name} AS VARCHAR) AS {name}" if kind == "UUID"
+                else f"array_to_string({name}, '|') AS {name}" if kind.endswith("[]")
+                else name
+                for name, kind in ((identifier(name), kind) for name, kind in columns)
             )  # fmt: skip
-            rows = f'SELECT {flat} FROM "{dataset.name}"'
+            rows = f"SELECT {flat} FROM {identifier(dataset.name)}"
             base = folder / dataset.name
-            connection.execute(f"COPY ({rows}) TO '{base}.parquet' (FORMAT parquet)")
-            connection.execute(f"COPY ({rows}) TO '{base}.csv' (FORMAT csv, HEADER)")
+            connection.execute(f"COPY ({rows}) TO {literal(f'{base}.parquet')} (FORMAT parquet)")
+            connection.execute(f"COPY ({rows}) TO {literal(f'{base}.csv')} (FORMAT csv, HEADER)")

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from common.definition import Source, Stream
 from common.errors import Imbalance
+from common.quoting import identifier, json_key, literal
 from common.settings import Settings
 from warehouse.catalog import ROW_GROUP, attach, open_duckdb
 from warehouse.erase import forgotten
@@ -53,6 +54,12 @@ class Staging:
         return f"{self.source.name}.{self.stream.name}"
 
     @property
+    def here(self) -> str:
+        """SQL: a row of `quarantine` or `ops` is of this stream."""
+        source, stream = literal(self.source.name), literal(self.stream.name)
+        return f"(source = {source} AND stream = {stream})"
+
+    @property
     def landing(self) -> str:
         return f"lake.{landing_name(self.source, self.stream)}"
 
@@ -67,7 +74,7 @@ def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Stag
         fcntl.flock(lock, fcntl.LOCK_EX)
         connection = open_duckdb(settings, spill=folder / "spill")
         try:
-            connection.execute(f"SET memory_limit = '{settings.batch_memory_limit}B'")
+            connection.execute(f"SET memory_limit = {literal(f'{settings.batch_memory_limit}B')}")
             attach(connection, settings)
             yield Staging(connection, source, stream, folder)
         finally:
@@ -89,9 +96,9 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
 
     An error of the reader comes out as it went in.
     """
-    sent = list(area.stream.columns)
+    sent, ours = list(area.stream.columns), area.stream.names
     schema = pa.schema(
-        [("_row", pa.int64()), ("_origin", pa.string()), *((name, pa.string()) for name in sent)]
+        [("_row", pa.int64()), ("_origin", pa.string()), *((name, pa.string()) for name in ours)]
     )
     failures: list[BaseException] = []
 
@@ -108,7 +115,6 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
             failures.append(error)
             raise
 
-    ours = ", ".join(f'"{name}" AS "{column.name}"' for name, column in area.stream.columns.items())
     # As a bare stream: a reader would be read ahead by pyarrow, up to a GiB of rows.
     stream = pa.RecordBatchReader.from_batches(schema, batches()).__arrow_c_stream__()
     area.connection.register("pieces", stream)
@@ -116,10 +122,9 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
         area.connection.execute(
             f"""
             COPY (
-                WITH renamed AS (SELECT _row, _origin, {ours} FROM pieces),
-                kept AS (SELECT _row, _origin, {_remembered(area)} FROM renamed)
+                WITH kept AS (SELECT _row, _origin, {_remembered(area)} FROM pieces)
                 SELECT *, {_row_hash(area)} AS _row_hash, {_key_id(area)} AS _key_id FROM kept
-            ) TO '{area.file("raw")}' {AS_PARQUET}
+            ) TO {literal(area.file("raw"))} {AS_PARQUET}
             """
         )
     except duckdb.Error:
@@ -129,7 +134,7 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
     finally:
         area.connection.unregister("pieces")
     area.connection.execute(
-        f"CREATE VIEW raw AS FROM read_parquet('{area.file('raw')}');"
+        f"CREATE VIEW raw AS FROM read_parquet({literal(area.file('raw'))});"
         "CREATE TABLE past (_row BIGINT, _entry UUID, _place BIGINT, _known BIGINT, "
         "_found VARCHAR[], _newer BOOLEAN)"
     )
@@ -144,8 +149,8 @@ def withdraw(area: Staging, origins: Collection[str]) -> None:
         row
         for (row,) in area.connection.execute(
             f"""
-            SELECT DISTINCT _origin FROM read_parquet('{area.file("raw")}') SEMI JOIN withdrawn
-            ON _origin = origin OR starts_with(_origin, origin || '/')
+            SELECT DISTINCT _origin FROM read_parquet({literal(area.file("raw"))})
+            SEMI JOIN withdrawn ON _origin = origin OR starts_with(_origin, origin || '/')
             """
         ).fetchall()
     ]
@@ -155,7 +160,7 @@ def withdraw(area: Staging, origins: Collection[str]) -> None:
         area.connection.execute(
             f"""
             CREATE OR REPLACE VIEW raw AS
-            FROM read_parquet('{area.file("raw")}') ANTI JOIN withdrawn USING (_origin)
+            FROM read_parquet({literal(area.file("raw"))}) ANTI JOIN withdrawn USING (_origin)
             """
         )
 
@@ -163,18 +168,18 @@ def withdraw(area: Staging, origins: Collection[str]) -> None:
 def _remembered(area: Staging) -> str:
     """SQL: our columns, emptied where they mention an erased person."""
     values = forgotten(area.connection, area.stream.names)
-    return ", ".join(f'{value} AS "{name}"' for name, value in values.items())
+    return ", ".join(f"{value} AS {identifier(name)}" for name, value in values.items())
 
 
 def _row_hash(area: Staging) -> str:
     # Unit and record separator: no value of an office's table contains them.
-    text = ", ".join(f'coalesce("{name}", chr(30))' for name in sorted(area.stream.names))
+    text = ", ".join(f"coalesce({identifier(name)}, chr(30))" for name in sorted(area.stream.names))
     return f"row_hash(concat_ws(chr(31), {text}))"
 
 
 def _key_id(area: Staging) -> str:
-    key = " || '|' || ".join(f'"{name}"' for name in area.stream.key)
-    return f"record_id('{area.source.name}', '{area.stream.name}', {key})"
+    key = " || '|' || ".join(identifier(name) for name in area.stream.key)
+    return f"record_id({literal(area.source.name)}, {literal(area.stream.name)}, {key})"
 
 
 def stage_own(area: Staging) -> int:
@@ -190,9 +195,10 @@ def stage_own(area: Staging) -> int:
     brought it, what was found then (flags; of an entry, its rules) and whether a newer row of the
     same record is among them.
     """
-    names = ", ".join(f'"{name}"' for name in area.stream.names)
+    names = ", ".join(identifier(name) for name in area.stream.names)
     sent = ", ".join(
-        f"json_extract_string(row_as_sent, '$.{name}') AS \"{name}\"" for name in area.stream.names
+        f"json_extract_string(row_as_sent, {json_key(name)}) AS {identifier(name)}"
+        for name in area.stream.names
     )
     (count,) = area.connection.execute(
         f"""
@@ -202,8 +208,7 @@ def stage_own(area: Staging) -> int:
                     row_number AS _place, rules AS _found, origin AS _origin,
                     row_hash AS _sent_hash, {sent}
                 FROM lake.quarantine.row
-                WHERE source = '{area.source.name}' AND stream = '{area.stream.name}'
-                    AND state = 'open'
+                WHERE {area.here} AND state = 'open'
                 UNION ALL
                 SELECT NULL, _record_id, _batch_id, _row, _flags, _origin, _row_hash, {names}
                 FROM {area.landing} SEMI JOIN (
@@ -220,12 +225,12 @@ def stage_own(area: Staging) -> int:
                 _key_id, _entry, _place, _known, _found
             FROM keyed WHERE _landed_id IS NULL
                 OR (_landed_id = _key_id AND _sent_hash = _row_hash)
-        ) TO '{area.file("raw")}' {AS_PARQUET}
+        ) TO {literal(area.file("raw"))} {AS_PARQUET}
         """
     ).fetchone() or (0,)
     area.connection.execute(
         f"""
-        CREATE VIEW raw AS FROM read_parquet('{area.file("raw")}');
+        CREATE VIEW raw AS FROM read_parquet({literal(area.file("raw"))});
         CREATE TABLE past AS
         WITH record AS (
             SELECT coalesce(_key_id, _row_hash) AS _record_id, max(_known) AS _newest FROM raw
@@ -254,9 +259,9 @@ def judge_duplicates(area: Staging) -> None:
         excluded AS (
             SELECT _row, _origin, _row_hash, coalesce(_key_id, _row_hash) AS _record_id,
                 CASE WHEN _key_id IN (SELECT source_record_id FROM lake.ops.erasure)
-                         THEN '{ERASED}'
-                     WHEN _row IN (FROM older) THEN '{SUPERSEDED}'
-                     WHEN _row > _first THEN '{EXACT_DUPLICATE}' END AS _excluded
+                         THEN {literal(ERASED)}
+                     WHEN _row IN (FROM older) THEN {literal(SUPERSEDED)}
+                     WHEN _row > _first THEN {literal(EXACT_DUPLICATE)} END AS _excluded
             FROM raw LEFT JOIN first_copy USING (_row_hash)),
         shared AS (
             SELECT _record_id, count(*) AS _rows FROM excluded WHERE _excluded IS NULL
@@ -299,7 +304,7 @@ def give_known(
         area.connection.execute("CREATE VIEW known AS FROM typed")
         return
     backend = ibis.duckdb.from_connection(area.connection)
-    names = ", ".join(f'landed."{name}"' for name in area.stream.names)
+    names = ", ".join(f"landed.{identifier(name)}" for name in area.stream.names)
     area.connection.execute(
         f"""
         CREATE VIEW landed_elsewhere AS
@@ -340,9 +345,12 @@ def check_arrival(area: Staging, extracted: int, announced: int | None) -> None:
 def give_context(area: Staging, today: date) -> None:
     """What rules may refer to beside the row: `night` (today) and, for every stream of the same
     source, `current_<stream>`: its newest sound rows as landed (text columns)."""
-    area.connection.execute(f"CREATE TABLE night AS SELECT DATE '{today}' AS today")
+    area.connection.execute(f"CREATE TABLE night AS SELECT DATE {literal(today)} AS today")
     for sibling in area.source.streams:
-        columns = ", ".join(f'arg_max("{name}", _batch_id) AS "{name}"' for name in sibling.names)
+        columns = ", ".join(
+            f"arg_max({identifier(name)}, _batch_id) AS {identifier(name)}"
+            for name in sibling.names
+        )
         area.connection.execute(
             f"""
             CREATE VIEW current_{sibling.name} AS

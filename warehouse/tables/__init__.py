@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from common.definition import Source, Stream
+from common.quoting import identifier
 
 HOME = Path(__file__).parent
 Personal = Literal["none", "quasi", "direct", "specific"]
@@ -80,7 +81,9 @@ class Table(Strict):
         return {**self.columns, **(_history() if self.history else {})}
 
     def ddl(self, catalog: str) -> str:
-        body = ", ".join(f'"{name}" {column.type}' for name, column in self.all_columns.items())
+        body = ", ".join(
+            f"{identifier(name)} {column.type}" for name, column in self.all_columns.items()
+        )
         return f"CREATE TABLE IF NOT EXISTS {catalog}.{self.name} ({body})"
 
 
@@ -121,5 +124,5 @@ LANDING_COLUMNS = {
 def landing_ddl(catalog: str, source: Source, stream: Stream) -> str:
     """Text as sent, one column per declared column, after `LANDING_COLUMNS`."""
     columns = [*LANDING_COLUMNS.items(), *((name, "VARCHAR") for name in stream.names)]
-    body = ", ".join(f'"{name}" {kind}' for name, kind in columns)
+    body = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
     return f"CREATE TABLE IF NOT EXISTS {catalog}.{landing_name(source, stream)} ({body})"
