@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     lock_timeout_seconds: float = 600
     connect_timeout_seconds: int = 10
     statement_timeout_seconds: int = 600
+    query_seconds: int = Field(300, ge=1, description="how long `muara sql` may take")
     retries: int = 2
     retry_delay_seconds: float = 30
     snapshots_kept_days: int = 7

@@ -121,14 +121,6 @@ def reading(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
-def lock_down(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """For queries people type: no files but the lake's, no way to change these settings."""
-    data = lake_folder(settings)
-    connection.execute(f"SET allowed_directories = [{literal(f'{data}/')}]")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
-
-
 @contextmanager
 def writer_lock(settings: Settings) -> Iterator[None]:
     """The one writer's lock; the operating system frees it when the holder dies.

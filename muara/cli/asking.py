@@ -6,7 +6,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from common.errors import DefinitionError
 from common.settings import Settings
 from muara.cli.shared import Json, answer, city_services, console, counted, read_settings
 
@@ -128,34 +127,19 @@ def sql(
     Example: muara sql "SELECT status, count(*) FROM lake.core.person WHERE valid_to IS NULL
     GROUP BY 1"
     """
-    import duckdb
+    from warehouse.guest import ask
 
-    from warehouse.catalog import lock_down, reading
-
-    settings = read_settings()
-    with reading(settings) as connection:
-        lock_down(connection, settings)
-        try:
-            result = connection.execute(query)
-            columns = [one[0] for one in result.description or []]
-            rows = result.fetchmany(limit)
-        except duckdb.Error as error:
-            raise DefinitionError(
-                str(error).splitlines()[0],
-                where="query",
-                next_step="correct the query: tables are named like lake.core.person, and the lake "
-                "is read-only.",
-            ) from None
+    found = ask(read_settings(), query, limit)
 
     def show() -> None:
-        table = Table(*columns)
-        for row in rows:
+        table = Table(*map(escape, found.columns))
+        for row in found.rows:
             table.add_row(*("" if value is None else escape(str(value)) for value in row))
         console.print(table)
-        if len(rows) == limit:
+        if len(found.rows) == limit:
             console.print(f"the first {limit} rows; --limit shows more")
 
-    answer(as_json, [dict(zip(columns, row, strict=True)) for row in rows], show)
+    answer(as_json, [dict(zip(found.columns, row, strict=True)) for row in found.rows], show)
 
 
 def doctor(
