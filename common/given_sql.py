@@ -31,7 +31,7 @@ SETS = {"unnest", "range", "generate_series"}
 SHOWN = {"", '"tables"', "__show_tables_expanded"}
 
 
-class Table(NamedTuple):
+class TableName(NamedTuple):
     """How a query names a table, in lower case; what it leaves out is empty."""
 
     catalog: str
@@ -40,7 +40,7 @@ class Table(NamedTuple):
 
 
 def check_query(
-    text: str, sees: Callable[[Table], bool], functions: frozenset[str] = frozenset()
+    text: str, sees: Callable[[TableName], bool], functions: frozenset[str] = frozenset()
 ) -> None:
     """Let one SELECT pass whose tables it `sees`; it may take rows from these `functions`, written
     as they are called. Raises QueryRefused."""
@@ -51,7 +51,7 @@ def check_query(
         raise _refused(fault)
 
 
-def check_expression(text: str, sees: Callable[[Table], bool] = lambda table: False) -> None:
+def check_expression(text: str, sees: Callable[[TableName], bool] = lambda table: False) -> None:
     """Let one expression pass that stays one wherever it is put between parentheses, and whose
     subqueries read only tables it `sees`. Raises QueryRefused."""
     # Alone it may not close a parenthesis that is not its own, within it may add no clause.
@@ -59,7 +59,8 @@ def check_expression(text: str, sees: Callable[[Table], bool] = lambda table: Fa
         node = statements[0]["node"]
         if len(statements) != 1 or len(node.get("select_list", [])) != 1:
             raise _refused("it is not one expression")
-    check_query(f"SELECT ({text})", sees)
+    for fault in _faults(node, frozenset(), sees, frozenset()):
+        raise _refused(fault)
 
 
 def _refused(fault: str) -> QueryRefused:
@@ -95,7 +96,7 @@ def _parser(process: int) -> duckdb.DuckDBPyConnection:
 
 
 def _faults(
-    node: Any, named: frozenset[str], sees: Callable[[Table], bool], functions: frozenset[str]
+    node: Any, named: frozenset[str], sees: Callable[[TableName], bool], functions: frozenset[str]
 ) -> Iterator[str]:
     """What is not allowed in a part of the tree; `named`: the names that WITH has given."""
     waiting = [(node, named)]
@@ -127,13 +128,13 @@ def _faults(
 def _faults_of_rows(
     part: dict[str, Any],
     known: frozenset[str],
-    sees: Callable[[Table], bool],
+    sees: Callable[[TableName], bool],
     functions: frozenset[str],
 ) -> Iterator[str]:
     kind = part["type"]
     if kind == "BASE_TABLE":
         names = (part["catalog_name"], part["schema_name"], part["table_name"])
-        table = Table(*(name.lower() for name in names))
+        table = TableName(*(name.lower() for name in names))
         is_named = table.name in known and not table.schema and not table.catalog
         if not is_named and not sees(table):
             yield f"table {'.'.join(filter(None, names))} is not one that it may see"
@@ -142,8 +143,10 @@ def _faults_of_rows(
         called = ".".join(filter(None, (call["catalog"], call["schema"], call["function_name"])))
         if called.lower() not in SETS | functions:
             yield f"function {called} is not allowed"
-    elif kind == "SHOW_REF" and part["table_name"] not in SHOWN:
-        yield f"SHOW {part['table_name']} is not allowed"
+    elif kind == "SHOW_REF":
+        place = TableName(part["catalog_name"].lower(), part["schema_name"].lower(), "")
+        if part["table_name"] not in SHOWN or (any(place) and not sees(place)):
+            yield "it may not SHOW that"
 
 
 def _plain(name: str) -> str:

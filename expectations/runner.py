@@ -11,10 +11,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from common.errors import TooFewRows
+from common.errors import QueryRefused, TooFewRows
+from common.given_sql import check_query
 from common.quoting import identifier, literal
 from expectations.queries import queries
-from expectations.suite import AllButOne, Rule, cannot_be_run
+from expectations.suite import AllButOne, Rule, cannot_be_run, may_judge_by
 
 ROW_CONDITION = re.compile(r"SELECT _row(, \w+)+ \nFROM typed \nWHERE (?P<condition>.+)", re.DOTALL)
 """How Great Expectations asks for the rows that break a rule about single rows."""
@@ -124,6 +125,10 @@ def _note_broken(
     would need all memory at once. Raises DefinitionError for a rule that cannot be run."""
     conditions, others = [], []
     for rule, query in asked:
+        try:
+            check_query(query, may_judge_by)
+        except QueryRefused as refused:
+            raise cannot_be_run(rule, refused.what, where) from None
         found = ROW_CONDITION.fullmatch(query)
         if found and not SUBQUERY.search(found["condition"]):
             conditions.append((rule, found["condition"]))

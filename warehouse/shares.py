@@ -17,7 +17,8 @@ from open_data_contract_standard.model import OpenDataContractStandard, SchemaOb
 from pydantic import Field, ValidationError
 
 from common.access import Name, Strict
-from common.errors import DefinitionError
+from common.errors import DefinitionError, QueryRefused
+from common.given_sql import TableName, check_expression
 from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.catalog import attach, open_duckdb
@@ -169,7 +170,16 @@ def _dataset(
             columns.append(pair)
     facts = _custom(schema)
     row_filter = facts.get("rowFilter", "valid_to IS NULL" if table.history else "TRUE")
+    try:
+        check_expression(str(row_filter), may_choose_by)
+    except QueryRefused as refused:
+        faults.append(f"{file} {schema.name}: rowFilter is refused: {refused.what}")
     return Dataset(schema.name or "", table.name, tuple(columns), row_filter, table.key), faults
+
+
+def may_choose_by(table: TableName) -> bool:
+    """A row filter looks at its row, and at what holds of others."""
+    return table.catalog == "lake" and table.schema in ("core", "mart", "ref")
 
 
 def share_of(settings: Settings, agency: str) -> Path:
@@ -227,7 +237,7 @@ def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[in
             try:
                 connection.execute(
                     f"CREATE TABLE share.{identifier(dataset.name)} AS SELECT {columns} "
-                    f"FROM lake.{dataset.table} WHERE {dataset.row_filter} ORDER BY {order}"
+                    f"FROM lake.{dataset.table} WHERE ({dataset.row_filter}) ORDER BY {order}"
                 )
             except duckdb.Error as error:
                 raise DefinitionError(

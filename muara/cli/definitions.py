@@ -44,6 +44,7 @@ def check(
         return
     from expectations.suite import load_core_rules, load_rules
     from transforms.conform import conform_of, landing_only
+    from warehouse.comparison import check as check_comparison
     from warehouse.shares import load_contracts
 
     settings = read_settings()
@@ -51,6 +52,9 @@ def check(
     chosen = [load_source(settings, source)] if source else list(found.values())
     rules, parked = {}, []
     for one in chosen:
+        for own in one.streams:
+            if own.compare:
+                check_comparison(own.compare, f"{one.name}.{own.name}")
         for stream, found_rules in load_rules(settings, one).items():
             rules[f"{one.name}.{stream}"] = len(found_rules)
             if conform_of(one, stream) is landing_only:

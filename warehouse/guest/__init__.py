@@ -24,6 +24,7 @@ from warehouse.catalog import lake_folder
 LARGEST = 64 << 20
 BESIDE = 1 << 30
 """Bytes of addresses that the process takes beside what DuckDB may: libraries, threads' stacks."""
+START_SECONDS = 120
 ERRORS = {"refused": QueryRefused, "fault": DefinitionError, "failed": WarehouseFault}
 """What the process says went wrong, and what we raise then."""
 START = (
@@ -87,13 +88,13 @@ class Guest:
             }
         )
 
-        self._receive()
+        self._receive(START_SECONDS)
 
     def ask(self, query: str, limit: int) -> Answer:
         """The first rows. Raises QueryRefused, DefinitionError; when it took too much time or
         memory, the process is gone."""
         self._send({"query": query, "limit": limit})
-        said = self._receive()
+        said = self._receive(self.settings.query_seconds)
         return Answer(said["columns"], said["rows"])
 
     def close(self) -> None:
@@ -108,14 +109,14 @@ class Guest:
         except BrokenPipeError:
             raise self._ended() from None
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self, seconds: float) -> dict[str, Any]:
         assert self.process.stdout
-        pipe, until = self.process.stdout.fileno(), time.monotonic() + self.settings.query_seconds
+        pipe, until = self.process.stdout.fileno(), time.monotonic() + seconds
         while b"\n" not in self.answers:
             left = until - time.monotonic()
             if left <= 0 or not select.select([pipe], [], [], left)[0]:
                 self.process.kill()
-                raise _too_much(f"more than {self.settings.query_seconds} seconds")
+                raise _too_much(f"more than {seconds} seconds")
             more = os.read(pipe, 1 << 16)
             if not more:
                 raise self._ended()

@@ -11,12 +11,12 @@ import duckdb
 from common import confine
 from common.errors import MuaraError, QueryRefused
 from common.extensions import load, may_skip_signatures
-from common.given_sql import Table, check_query
+from common.given_sql import TableName, check_query
 from common.quoting import literal
 from common.settings import Settings
 from warehouse.catalog import SCHEMAS, attach, lake_folder
 
-EXTENSIONS = ("sqlite_scanner", "ducklake", "icu", "json")
+EXTENSIONS = ("sqlite_scanner", "ducklake", "icu")
 ROWS_OF = frozenset({
     "lake.snapshots", "lake.table_changes", "lake.table_insertions", "lake.table_deletions",
     "duckdb_tables", "duckdb_columns", "duckdb_views", "json_each", "json_tree",
@@ -62,14 +62,14 @@ def _open(settings: Settings) -> duckdb.DuckDBPyConnection:
     # One thread: what a process gives up counts for this one and those that it starts later.
     connection = duckdb.connect(config={
         "threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False,
-        "allow_unsigned_extensions": may_skip_signatures(*EXTENSIONS[:-1]), "temp_directory": "",
+        "allow_unsigned_extensions": may_skip_signatures(*EXTENSIONS), "temp_directory": "",
         "python_enable_replacements": False,
     })  # fmt: skip
-    for name in EXTENSIONS[:-1]:
+    for name in EXTENSIONS:
         load(connection, name)
     attach(connection, settings, read_only=True)
     # What is needed of other files is read now: the parser's, the list's, Python's for these kinds.
-    check_query("SELECT count(*)", _sees)
+    check_query("SELECT count(*)", sees)
     connection.execute(KINDS).fetchall()
     data = f"{lake_folder(settings) / 'data'}/"
     connection.execute(f"SET allowed_directories = [{literal(data)}]")
@@ -88,7 +88,7 @@ def _give_up(connection: duckdb.DuckDBPyConnection, asked: dict[str, Any]) -> No
 
 def _answer(connection: duckdb.DuckDBPyConnection, query: str, limit: int) -> dict[str, Any]:
     try:
-        check_query(query, _sees, ROWS_OF)
+        check_query(query, sees, ROWS_OF)
         result = connection.execute(query)
         columns = [one[0] for one in result.description or []]
         return {"columns": columns, "rows": result.fetchmany(limit)}
@@ -102,7 +102,7 @@ def _answer(connection: duckdb.DuckDBPyConnection, query: str, limit: int) -> di
         return {"fault": {"what": what, "next_step": CORRECT}}
 
 
-def _sees(table: Table) -> bool:
+def sees(table: TableName) -> bool:
     if table.catalog == "lake":
         return table.schema in (*SCHEMAS, "information_schema")
     return not table.catalog and table.schema == "information_schema"
