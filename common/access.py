@@ -25,15 +25,23 @@ Name = Annotated[str, Field(pattern=NAME, max_length=40)]
 Position = Annotated[int, Field(ge=1)]
 
 
-def _printable(name: str) -> str:
-    if any(category(sign) in UNPRINTABLE for sign in name):
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, halves of characters and line ends."""
+INSTEAD = "\N{REPLACEMENT CHARACTER}"
+
+
+def printable(name: str) -> str:
+    """The name with a mark in place of what cannot be printed; no definition can have it."""
+    return "".join(INSTEAD if category(sign) in UNPRINTABLE else sign for sign in name)
+
+
+def _is_printable(name: str) -> str:
+    if INSTEAD in printable(name):
         raise ValueError("a name of the source has a control character")
     return name
 
 
-UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of what no name has: control characters, halves of characters, line ends."""
-SourceName = Annotated[str, Field(min_length=1), AfterValidator(_printable)]
+SourceName = Annotated[str, Field(min_length=1), AfterValidator(_is_printable)]
 """What the source calls a table or a column: anything that can be printed."""
 
 
