@@ -12,17 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
 from common.access import Access, FilesAccess, Name, SourceName, Strict, Workbook
+from common.definition_files import Unreadable, read_model
 from common.errors import DefinitionError
 from common.settings import Settings
 
@@ -284,17 +283,9 @@ def load_sources(settings: Settings) -> dict[str, Source]:
     sources, faults = {}, []
     for path in sorted(settings.connectors.glob("*/source.yml")):
         try:
-            source = Source.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f" line {mark.line + 1}" if mark else ""
-            faults.append(f"{path.parent.name}/source.yml{line}: not readable as YAML")
-            continue
-        except ValidationError as error:
-            faults += [
-                f"{path.parent.name}/source.yml {_place(fault['loc'])}: {fault['msg']}"
-                for fault in error.errors(include_input=False, include_url=False)
-            ]
+            source = read_model(path, Source)
+        except Unreadable as error:
+            faults += [f"{path.parent.name}/source.yml {fault}" for fault in error.faults]
             continue
         if source.name != path.parent.name:
             faults.append(f"{path.parent.name}/source.yml name: must equal its folder's name")
@@ -323,10 +314,6 @@ def load_source(settings: Settings, name: str) -> Source:
             f"no source named {name}", next_step=f"use one of: {', '.join(sources)}"
         )
     return sources[name]
-
-
-def _place(location: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in location)
 
 
 def folder_of(settings: Settings, source: Source) -> Path:

@@ -34,7 +34,7 @@ from transforms.standardise.typed import SENT, parsed, typed
 from warehouse.masks import selection
 from warehouse.merge import Gathered
 from warehouse.publish import AUDIENCE, published_tables
-from warehouse.shares import load_contracts
+from warehouse.shares import read_contracts
 from warehouse.tables import LANDING_COLUMNS, landing_name, tables
 
 LANDED = {
@@ -142,7 +142,7 @@ def delivered(settings: Settings) -> Graph:
     """The datasets of every contract."""
     made: Graph = {}
     sources = load_sources(settings)
-    for contract in load_contracts(settings).values():
+    for contract in read_contracts(settings).in_force.values():
         for one in contract.datasets:
             name = f"contract.{contract.agency}.{one.name}"
             held = _meant(one.table, one.row_filter, sources)

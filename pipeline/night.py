@@ -17,7 +17,7 @@ from common.definition import Source, load_sources
 from common.errors import MuaraError, WarehouseFault
 from common.log import log
 from common.settings import Settings
-from pipeline.rejections import FOLDER
+from pipeline import leave
 from pipeline.replay import replay_due
 from pipeline.steps import STEPS, Counts, Skipped
 from pipeline.sync import own_errors, sync
@@ -25,7 +25,7 @@ from warehouse import alarms as stored
 from warehouse import finding, manifest, steps
 from warehouse.account import attempts, last_batch
 from warehouse.catalog import disagreements, reading
-from warehouse.shares import load_contracts
+from warehouse.shares import read_contracts
 
 CHECK = "check"
 NAMES_SAMPLED = 500
@@ -153,6 +153,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         _check("tables as the schema home says", sorted(wrong_shape), "no difference"),
         _check("core keeps its own rules", broken, "no critical rule broken"),
         _check("no person in logs or metadata", leaks, "no name or number found"),
+        contracts_check(settings),
         _verified(settings, sources),
     ]
 
@@ -209,19 +210,21 @@ def _check(name: str, faults: list[str], otherwise: str) -> Check:
 
 
 def _verified(settings: Settings, sources: dict[str, Source]) -> Check:
-    folders = [settings.home / "published" / "current"]
-    night = str(clock.today(settings))
-    extracts = settings.home / "extracts"
-    folders += [extracts / agency / night for agency in load_contracts(settings)]
-    owners = sorted({source.agency for source in sources.values()})
-    folders += [extracts / agency / FOLDER for agency in owners]
+    due = leave.due(settings, sources, clock.today(settings))
     faults = []
-    for folder in folders:
+    for folder, files in due.items():
         try:
-            manifest.verify(folder)
+            manifest.verify(folder, files)
         except MuaraError as error:
             faults.append(str(error))
-    return _check("what left matches its manifest", faults, f"{len(folders)} verified")
+    return _check("what left matches its manifest", faults, f"{len(due)} verified")
+
+
+def contracts_check(settings: Settings) -> Check:
+    """Whether every agency with a contract can be given what it says."""
+    contracts = read_contracts(settings)
+    faults = [f"{file} {some[0]}" for file, some in contracts.faults.items()]
+    return _check("contracts can be held", faults, f"{len(contracts.in_force)} in force")
 
 
 def _canaries(connection) -> tuple[set[str], list[str]]:

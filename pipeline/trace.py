@@ -24,7 +24,7 @@ from warehouse.erase import mentions
 from warehouse.manifest import read_manifest, sha256_of
 from warehouse.masks import masked
 from warehouse.publish import AUDIENCE, parquet, published_tables
-from warehouse.shares import load_contracts
+from warehouse.shares import read_contracts
 from warehouse.tables import landing_name, tables
 
 KEYS = ("source_record_id", "quarantine_id")
@@ -334,7 +334,7 @@ def _marts(made: Graph, touched: Iterable[str]) -> set[str]:
 def _granted(
     connection: duckdb.DuckDBPyConnection, settings: Settings, touched: set[str], ids: list[str]
 ) -> Iterator[Granted]:
-    for agency, contract in load_contracts(settings).items():
+    for agency, contract in read_contracts(settings).in_force.items():
         for dataset in contract.datasets:
             if dataset.table not in touched:
                 continue
@@ -362,7 +362,7 @@ class Copy:
 
 
 def _copies(settings: Settings, touched: set[str]) -> Iterator[Copy]:
-    for agency, contract in load_contracts(settings).items():
+    for agency, contract in read_contracts(settings).in_force.items():
         folders = sorted((settings.home / "extracts" / agency).glob("[!.]*"))
         for dataset in contract.datasets:
             key = next((name for name, _ in dataset.columns if name in KEYS), None)
