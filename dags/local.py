@@ -28,6 +28,7 @@ import psutil
 
 from common.definition import Source, load_sources
 from common.errors import DefinitionError, MuaraError
+from common.lock import alone
 from common.night import AFTER_SOURCES, BEFORE_SOURCES, by_schedule
 from common.settings import ROOT, Settings
 
@@ -143,14 +144,17 @@ def night_report(settings: Settings) -> Path:
 def night(settings: Settings) -> int:
     """Run the night and print a line per DAG; Airflow's own output goes to a file."""
     log, report = airflow_home(settings) / "logs" / "night.log", night_report(settings)
-    report.unlink(missing_ok=True)
     states, failures = [], []
-    with _output_to(log) as terminal:
+    with (
+        alone(settings, "airflow", what="another night in Airflow", next_step="wait for its end."),
+        _output_to(log) as terminal,
+    ):
+        report.unlink(missing_ok=True)
         for dag_id, state, failed, seconds in _night(settings):
             print(f"{dag_id:28} {state:8} {seconds:6.1f} s", file=terminal, flush=True)
             states.append(state)
             failures += failed or [dag_id] * (state != "success")
-    report.write_text(json.dumps({"failed": failures}))
+        report.write_text(json.dumps({"failed": failures}))
     if bad := [state for state in states if state != "success"]:
         print(
             f"{len(bad)} of {len(states)} DAGs failed: {', '.join(failures)}; why is in {log}",

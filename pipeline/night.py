@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from common import night as order
 from common.connection import Resolver
 from common.definition import Source, load_sources
 from common.errors import MuaraError, WarehouseFault
+from common.lock import alone
 from common.log import log
 from common.settings import Settings
 from pipeline import leave
@@ -38,6 +39,21 @@ class Check:
     name: str
     holds: bool
     detail: str
+
+
+@contextmanager
+def one_night(settings: Settings) -> Iterator[None]:
+    """The lock of whoever runs a whole night, or moves the sample city to the next day.
+
+    Raises WarehouseBusy after `lock_timeout_seconds`.
+    """
+    with alone(
+        settings,
+        "night",
+        what="another night",
+        next_step="wait for it to end; one more finds only what is new since.",
+    ):
+        yield
 
 
 @dataclass(frozen=True)
@@ -212,11 +228,12 @@ def _check(name: str, faults: list[str], otherwise: str) -> Check:
 def _verified(settings: Settings, sources: dict[str, Source]) -> Check:
     due = leave.due(settings, sources, clock.today(settings))
     faults = []
-    for folder, files in due.items():
-        try:
-            manifest.verify(folder, files)
-        except MuaraError as error:
-            faults.append(str(error))
+    with manifest.leaving(settings):
+        for folder, files in due.items():
+            try:
+                manifest.verify(folder, files)
+            except MuaraError as error:
+                faults.append(str(error))
     return _check("what left matches its manifest", faults, f"{len(due)} verified")
 
 

@@ -32,7 +32,7 @@ from common.errors import (
     SourceMalformed,
     SourceUnavailable,
 )
-from common.lock import exclusive
+from common.lock import alone
 from common.log import log
 from common.quoting import identifier, literal
 from common.settings import Settings
@@ -123,9 +123,9 @@ def _alone(settings: Settings, agency: str) -> Iterator[None]:
             where=f"contract {agency}",
             next_step=f"run `muara extract {agency}` first.",
         )
-    with exclusive(
-        settings.home / "locks" / f"open311.{agency}",
-        settings.lock_timeout_seconds,
+    with alone(
+        settings,
+        f"open311.{agency}",
         what=f"another `muara send {agency}`",
         next_step="wait for that to end.",
     ):

@@ -2,14 +2,14 @@
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Protocol
 
 import duckdb
 
-from common import clock
+from common import clock, scratch
 from common.connection import Resolver
 from common.definition import Source, Stream
 from common.errors import (
@@ -20,6 +20,7 @@ from common.errors import (
     SourceShapeChanged,
     WarehouseFault,
 )
+from common.lock import alone
 from common.log import log
 from common.log import stage as mark
 from common.settings import Settings
@@ -62,15 +63,16 @@ def sync(
     try:
         with own_errors(f"{source.name}.{stream.name}"):
             require_open_hours(settings, source)
-            pull = Pull(
-                source,
-                stream,
-                resolve(stream.connection),
-                settings,
-                progress_of(settings, source, stream, interval),
-            )
-            supply = FromSource(pull, account)
-            run(settings, source, stream, account, supply, accept_deletions=accept_deletions)
+            with _alone(settings, source, stream):
+                pull = Pull(
+                    source,
+                    stream,
+                    resolve(stream.connection),
+                    settings,
+                    progress_of(settings, source, stream, interval),
+                )
+                supply = FromSource(pull, account)
+                run(settings, source, stream, account, supply, accept_deletions=accept_deletions)
     except MuaraError as error:
         log_failure(account, error)
         bounds = _bounds((pull and pull.interval) or interval)
@@ -80,6 +82,16 @@ def sync(
         log_failure(account, supply.unreadable)
         raise supply.unreadable
     return account
+
+
+def _alone(settings: Settings, source: Source, stream: Stream) -> AbstractContextManager[None]:
+    """What was read first is also loaded first, or the older reading would undo the newer."""
+    return alone(
+        settings,
+        f"sync.{source.name}.{stream.name}",
+        what="another sync of this stream",
+        next_step="wait for it to end; what it reads need not be read again.",
+    )
 
 
 def new_account(settings: Settings, source: Source, stream: Stream, strategy: str) -> Account:
@@ -304,6 +316,7 @@ def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     """
     staging.clear_abandoned(settings)
     originals.clear_abandoned(settings)
+    scratch.clear_abandoned(settings.home / "spill")
     originals.forget_old(settings, sources)
     set_up(settings, sources)
     set_up_views(settings, sources, lambda stream: lambda rows: typed(rows, stream), VERSION)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from common import scratch
 from common.definition import Source
 from common.errors import WarehouseFault
 from common.extensions import load, may_skip_signatures
@@ -49,7 +50,7 @@ def open_duckdb(
             "threads": settings.threads,
             "autoinstall_known_extensions": False,
             "allow_unsigned_extensions": may_skip_signatures(*EXTENSIONS),
-            "temp_directory": str(spill or settings.home / "spill"),
+            "temp_directory": str(spill or scratch.spill(settings.home / "spill")),
         },
     )
     for name in EXTENSIONS:

@@ -23,6 +23,7 @@ from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse import linking
 from warehouse.catalog import attach, lake_folder, open_duckdb, transaction, writer_lock
+from warehouse.manifest import leaving
 from warehouse.tables import landing_name, tables
 
 NIK_COLUMNS = ("nik", "mother_nik", "father_nik", "child_nik", "reporter_nik")
@@ -54,7 +55,7 @@ def erase(
     Raises DefinitionError when no row of the stream has that surrogate. Published files and
     extracts are rebuilt by whoever calls this.
     """
-    with writer_lock(settings):
+    with linking.alone(settings), writer_lock(settings):
         connection = open_duckdb(settings)
         try:
             attach(connection, settings)
@@ -65,7 +66,8 @@ def erase(
         finally:
             connection.close()
         _vacuum(settings)
-    touched["files"] = _forget_copies(settings, words)
+    with leaving(settings):
+        touched["files"] = _forget_copies(settings, words)
     return touched
 
 

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from common.definition_files import faults_of
 from common.errors import ExtractFault
-from common.lock import exclusive
+from common.lock import alone
 from common.settings import Settings
 
 NAME = "manifest.json"
@@ -35,9 +35,9 @@ def leaving(settings: Settings) -> Iterator[None]:
 
     Raises WarehouseBusy after `lock_timeout_seconds`.
     """
-    with exclusive(
-        settings.home / "locks" / "leaving",
-        settings.lock_timeout_seconds,
+    with alone(
+        settings,
+        "leaving",
         what="another publication or delivery",
         next_step="wait for it to end, then run this again.",
     ):

@@ -7,11 +7,8 @@ narrow and stays in memory (or spills): `past` (of a replay: whence each row cam
 lake is attached for reading; only `warehouse.load` writes to it.
 """
 
-import fcntl
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +18,7 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from common import scratch
 from common.definition import Source, Stream
 from common.errors import Imbalance
 from common.quoting import identifier, json_key, literal
@@ -32,7 +30,6 @@ from warehouse.tables import landing_name
 EXACT_DUPLICATE = "exact_duplicate"
 SUPERSEDED = "superseded"
 ERASED = "erased_on_request"
-LOCK = "in-use"
 AS_PARQUET = f"(FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {ROW_GROUP})"
 
 
@@ -67,11 +64,7 @@ class Staging:
 @contextmanager
 def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Staging]:
     """An empty staging area with the lake attached; locked while it is in use."""
-    root = settings.home / "staging"
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix=f"{source.name}.{stream.name}.", dir=root))
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with scratch.scratch(settings.home / "staging", f"{source.name}.{stream.name}.") as folder:
         connection = open_duckdb(settings, spill=folder / "spill")
         try:
             connection.execute(f"SET memory_limit = {literal(f'{settings.batch_memory_limit}B')}")
@@ -79,15 +72,11 @@ def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Stag
             yield Staging(connection, source, stream, folder)
         finally:
             connection.close()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear_abandoned(settings: Settings) -> None:
-    """Remove what killed batches left behind: staging areas whose lock nobody holds."""
-    for folder in (settings.home / "staging").glob("*.*.*"):
-        with suppress(FileNotFoundError, BlockingIOError), (folder / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove the staging areas that killed batches left."""
+    scratch.clear_abandoned(settings.home / "staging")
 
 
 def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) -> None:

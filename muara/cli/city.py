@@ -51,13 +51,15 @@ def city_build(
 def city_tomorrow() -> None:
     """Advance the sample city by one day. Example: muara city tomorrow"""
     import city
+    from pipeline.night import one_night
 
     settings = read_settings()
     home = settings.home / "city"
     if not (home / "city.json").exists():
         raise DefinitionError("there is no sample city", next_step="run `muara city build` first.")
-    city.tomorrow(home, _legacy_servers(home))
-    _adopt(settings, home)
+    with one_night(settings):
+        city.tomorrow(home, _legacy_servers(home))
+        _adopt(settings, home)
     console.print(f"it is {city.today(home)} in the city")
 
 

@@ -62,22 +62,23 @@ def night(
 
     settings = read_settings()
     found = load_sources(settings)
-    before = 0
-    if (lake_folder(settings) / "catalog.sqlite").exists():
-        with reading(settings) as connection:
-            before = last_batch(connection)
-    started = time.monotonic()
-    with city_services(settings), progress(as_json):
-        if direct:
-            failed = [one.task for one in nights.run(settings, found, resolver(settings))]
-            checks = nights.checks(settings, found, before)
-        else:
-            failed, checks = _through_airflow(settings, as_json)
-    every_task = nights.Check(
-        "every task succeeded", not failed, ", ".join(failed) or "none failed"
-    )
-    checks = [every_task, *(checks or nights.checks(settings, found, before))]
-    summary = nights.summary(settings, before, time.monotonic() - started)
+    with nights.one_night(settings):
+        before = 0
+        if (lake_folder(settings) / "catalog.sqlite").exists():
+            with reading(settings) as connection:
+                before = last_batch(connection)
+        started = time.monotonic()
+        with city_services(settings), progress(as_json):
+            if direct:
+                failed = [one.task for one in nights.run(settings, found, resolver(settings))]
+                checks = nights.checks(settings, found, before)
+            else:
+                failed, checks = _through_airflow(settings, as_json)
+        every_task = nights.Check(
+            "every task succeeded", not failed, ", ".join(failed) or "none failed"
+        )
+        checks = [every_task, *(checks or nights.checks(settings, found, before))]
+        summary = nights.summary(settings, before, time.monotonic() - started)
     data = {"summary": summary, "checks": [vars(check) for check in checks]}
     answer(as_json, data, lambda: _show_night(settings, summary, checks))
     if not all(check.holds for check in checks):
