@@ -5,6 +5,7 @@ that the schema home drops for everyone leaves only when the contract grants it 
 (`grant: clear`) and states its legal basis.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 import duckdb
 from pydantic import Field, ValidationError
 
-from common.access import Name, Strict
+from common.access import NAME, Name, Strict
 from common.definition_files import Unreadable, faults_of
 from common.errors import DefinitionError, QueryRefused
 from common.given_sql import TableName, check_expression
@@ -24,6 +25,7 @@ from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse import odcs
 from warehouse.catalog import attach, open_duckdb
+from warehouse.formulas import NOTE, neutral
 from warehouse.manifest import building, declared, delivery, leaving, write_manifest
 from warehouse.masks import masked
 from warehouse.tables import Table, tables
@@ -31,6 +33,8 @@ from warehouse.tables import Table, tables
 FORMATS = ("parquet", "csv")
 SUFFIX = ".odcs.yaml"
 CURRENT = "valid_to IS NULL"
+NO_TEXT = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT",
+           "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL", "DATE", "TIME")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,8 +146,8 @@ def _resolve(scratch: duckdb.DuckDBPyConnection, path: Path) -> tuple[Contract, 
     facts = {name: one.value for name, one in odcs.said(file).items()}
     agency, basis = facts.get("agency"), facts.get("legalBasis", "")
     faults = []
-    if path.name != f"{agency}{SUFFIX}":
-        faults.append("customProperties.agency must equal the file's name")
+    if path.name != f"{agency}{SUFFIX}" or not re.match(NAME, str(agency)):
+        faults.append("customProperties.agency must equal the file's name, a plain word")
     if not isinstance(basis, str):
         faults.append("customProperties.legalBasis must be a text")
     datasets = []
@@ -308,6 +312,7 @@ def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, in
                     "contract_version": contract.version,
                     "legal_basis": contract.legal_basis,
                     "snapshot": snapshot,
+                    "formulas": NOTE,
                     "datasets": {
                         dataset.name: {
                             "rows": rows[dataset.name],
@@ -374,13 +379,29 @@ def _cut(share: Path, contract: Contract, folder: Path) -> None:
                 "ORDER BY column_index",
                 [dataset.name],
             ).fetchall()
-            flat = ", ".join(
-                f"CAST({name} AS VARCHAR) AS {name}" if kind == "UUID"
-                else f"array_to_string({name}, '|') AS {name}" if kind.endswith("[]")
-                else name
-                for name, kind in ((identifier(name), kind) for name, kind in columns)
-            )  # fmt: skip
-            rows = f"SELECT {flat} FROM {identifier(dataset.name)}"
-            base = folder / dataset.name
-            connection.execute(f"COPY ({rows}) TO {literal(f'{base}.parquet')} (FORMAT parquet)")
-            connection.execute(f"COPY ({rows}) TO {literal(f'{base}.csv')} (FORMAT csv, HEADER)")
+            quoted = [(identifier(name), kind) for name, kind in columns]
+            kept = ", ".join(f"{_flat(name, kind)} AS {name}" for name, kind in quoted)
+            harmless = ", ".join(f"{_harmless(name, kind)} AS {name}" for name, kind in quoted)
+            for chosen, file, how in (
+                (kept, f"{dataset.name}.parquet", "FORMAT parquet"),
+                (harmless, f"{dataset.name}.csv", "FORMAT csv, HEADER"),
+            ):
+                connection.execute(
+                    f"COPY (SELECT {chosen} FROM {identifier(dataset.name)}) "
+                    f"TO {literal(str(folder / file))} ({how})"
+                )
+
+
+def _flat(name: str, kind: str) -> str:
+    """SQL of a column, its name quoted, as one value: some formats know no lists and no UUID."""
+    if kind.endswith("[]"):
+        return f"array_to_string({name}, '|')"
+    return f"CAST({name} AS VARCHAR)" if kind == "UUID" else name
+
+
+def _harmless(name: str, kind: str) -> str:
+    """The same for a spreadsheet: all but numbers, dates and booleans may hold a formula."""
+    flat = _flat(name, kind)
+    if kind.startswith(NO_TEXT) and not kind.endswith("[]"):
+        return flat
+    return neutral(f"CAST({flat} AS VARCHAR)")
