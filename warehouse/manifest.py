@@ -46,8 +46,8 @@ def leaving(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def building(home: Path) -> Iterator[Path]:
-    """A new folder below `home`, which only its owner can read; it goes when filling it fails, and
-    what killed ones left goes first. Hold `leaving`."""
+    """A new folder below `home`, which only its owner can read, to fill and move away; what is
+    left of it goes, and what killed ones left goes first. Hold `leaving`."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for leftover in home.glob(".*"):
         remove(leftover)
@@ -55,9 +55,8 @@ def building(home: Path) -> Iterator[Path]:
     folder.mkdir(mode=0o700)
     try:
         yield folder
-    except BaseException:
+    finally:
         remove(folder)
-        raise
 
 
 def point_current_to(folder: Path) -> None:

@@ -33,8 +33,8 @@ from warehouse.tables import Table, tables
 FORMATS = ("parquet", "csv")
 SUFFIX = ".odcs.yaml"
 CURRENT = "valid_to IS NULL"
-NO_TEXT = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT",
-           "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL", "DATE", "TIME")  # fmt: skip
+NO_TEXT = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT",
+           "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL", "DATE", "TIME")  # fmt: skip
 
 
 @dataclass(frozen=True)
