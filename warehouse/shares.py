@@ -34,7 +34,8 @@ FORMATS = ("parquet", "csv")
 SUFFIX = ".odcs.yaml"
 CURRENT = "valid_to IS NULL"
 NO_TEXT = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT",
-           "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL", "DATE", "TIME")  # fmt: skip
+           "USMALLINT", "UINTEGER", "UBIGINT", "FLOAT", "DOUBLE", "DECIMAL", "DATE",
+           "TIME")  # fmt: skip
 
 
 @dataclass(frozen=True)
