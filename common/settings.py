@@ -1,19 +1,26 @@
 """Typed settings, from the environment (`MUARA_…`) or `muara.toml` in the working directory."""
 
+import os
+import re
 import secrets
+import tomllib
+from contextlib import suppress
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from common.definition_files import faults_of
+from common.errors import DefinitionError, HomeFault
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,6 +86,21 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    def __init__(self, **values: Any) -> None:
+        """Raises DefinitionError for a setting that is none, whoever asks."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            faults = faults_of(error)
+            said = f"{len(faults)} wrong setting(s): {'; '.join(faults)}"
+        except tomllib.TOMLDecodeError as error:
+            said = f"muara.toml is not readable as TOML ({error})"
+        except UnicodeDecodeError:
+            said = "muara.toml is not UTF-8 text"
+        else:
+            return
+        raise DefinitionError(said, next_step="correct MUARA_… in the environment or muara.toml.")
+
     def model_post_init(self, _: object) -> None:
         self.home = self.home.resolve()
 
@@ -98,18 +120,45 @@ class Settings(BaseSettings):
     def pseudonym_key(self) -> str:
         """The secret that keys every surrogate, made once, readable by the owner only.
 
-        Losing it makes every surrogate meaningless; leaking it makes them guessable.
+        Losing it makes every surrogate meaningless; leaking it makes them guessable. Raises
+        HomeFault when it is gone while what it keyed is there, or is no key.
         """
         path = self.home / "secrets" / "pseudonym.key"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh = path.with_name(f".{secrets.token_hex(4)}")
-            fresh.touch(mode=0o600)
-            fresh.write_text(secrets.token_hex(32))
-            try:
-                path.hardlink_to(fresh)
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
-        return path.read_text()
+            self._require_nothing_keyed(path)
+            _make_key(path)
+        key = path.read_bytes()
+        if not re.fullmatch(rb"[0-9a-f]{64}", key):
+            raise HomeFault(
+                f"no key: {len(key)} bytes, not 64 hexadecimal digits and nothing else",
+                where=str(path),
+                next_step="put it back from where it is kept apart. Only where nothing was ever "
+                "loaded: delete it, and a new one is made.",
+            )
+        return key.decode()
+
+    def _require_nothing_keyed(self, path: Path) -> None:
+        """A new key over an old lake would give every record and person another surrogate."""
+        lake, portal = self.home / "lake", self.home / "portal" / "portal.sqlite"
+        for keyed in (lake / "catalog.sqlite", lake / "data", portal):
+            if keyed.exists():
+                raise HomeFault(
+                    f"the key is gone, and {keyed.relative_to(self.home)} was made with it",
+                    where=str(path),
+                    next_step="put it back from where it is kept apart; no other key will do.",
+                )
+
+
+def _make_key(path: Path) -> None:
+    """Whole or not at all; of two at once, one wins."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f".{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            path.hardlink_to(fresh)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -22,12 +22,15 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import psutil
+from pydantic import Field
 
 from common.definition import Source, load_sources
-from common.errors import DefinitionError, MuaraError
+from common.errors import DefinitionError, HomeFault
+from common.failures import ours
+from common.home_files import read_json, write_json
 from common.lock import alone
 from common.night import AFTER_SOURCES, BEFORE_SOURCES, by_schedule
 from common.settings import ROOT, Settings
@@ -45,6 +48,7 @@ SERVICES = {
     "portal": ["muara", "portal"],
 }
 SECONDS_TO_STOP = 30
+WRITTEN_AGAIN = "see that no Airflow runs (`ps`), then delete it; it is made again."
 
 
 def airflow_home(settings: Settings) -> Path:
@@ -96,13 +100,22 @@ def create_metadata(sources: dict[str, Source]) -> None:
     from airflow.configuration import write_default_airflow_configuration_if_needed
     from airflow.models.pool import Pool
     from airflow.utils import db
+    from sqlalchemy.exc import SQLAlchemyError
 
-    write_default_airflow_configuration_if_needed()
-    db.initdb()
-    for source in sources.values():
-        Pool.create_or_update_pool(
-            source.name, source.pool_slots, f"What {source.title} bears", include_deferred=False
-        )
+    try:
+        write_default_airflow_configuration_if_needed()
+        db.initdb()
+        for source in sources.values():
+            Pool.create_or_update_pool(
+                source.name, source.pool_slots, f"What {source.title} bears", include_deferred=False
+            )
+    except SQLAlchemyError as error:
+        raise HomeFault(
+            f"Airflow's metadata cannot be used ({type(error).__name__})",
+            where=os.environ["AIRFLOW_HOME"],
+            next_step="look at its disk and database. Airflow's runs are all that is in it: where "
+            "it is SQLite, airflow.db may be deleted, and it is made again.",
+        ) from None
 
 
 def _night(settings: Settings) -> Iterator[tuple[str, str, list[str], float]]:
@@ -154,7 +167,7 @@ def night(settings: Settings) -> int:
             print(f"{dag_id:28} {state:8} {seconds:6.1f} s", file=terminal, flush=True)
             states.append(state)
             failures += failed or [dag_id] * (state != "success")
-        report.write_text(json.dumps({"failed": failures}))
+        write_json(report, {"failed": failures})
     if bad := [state for state in states if state != "success"]:
         print(
             f"{len(bad)} of {len(states)} DAGs failed: {', '.join(failures)}; why is in {log}",
@@ -260,8 +273,8 @@ def down(settings: Settings) -> int:
 def _choose_password(path: Path) -> None:
     """A password for user admin, chosen before Airflow would choose one and print it into a log."""
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(json.dumps({"admin": secrets.token_urlsafe(12)}))
+        write_json(path, {"admin": secrets.token_urlsafe(12)})
+    read_json(path, dict[str, Annotated[str, Field(min_length=8)]], WRITTEN_AGAIN)
 
 
 def _wait_until_healthy(services: dict[str, subprocess.Popen[bytes]], parts: list[str]) -> None:
@@ -278,13 +291,14 @@ def _wait_until_healthy(services: dict[str, subprocess.Popen[bytes]], parts: lis
 
 def _note(pidfile: Path, pids: list[int]) -> None:
     """Process ids with their start times, so that a reused id is never mistaken for ours."""
-    pidfile.write_text(json.dumps([[pid, psutil.Process(pid).create_time()] for pid in pids]))
+    write_json(pidfile, [[pid, psutil.Process(pid).create_time()] for pid in pids])
 
 
 def _alive(pidfile: Path) -> list[psutil.Process]:
     """The processes noted in the file that still run, `up` itself first."""
     found = []
-    for pid, created in json.loads(pidfile.read_text()) if pidfile.exists() else []:
+    kind = list[tuple[int, float]]
+    for pid, created in read_json(pidfile, kind, WRITTEN_AGAIN) if pidfile.exists() else []:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             if process.create_time() == created:
@@ -324,7 +338,8 @@ def main() -> int:
         settings = Settings()
         os.environ.update(environment(settings) | os.environ)
         return commands[chosen](settings)
-    except MuaraError as error:
+    except Exception as failure:
+        error = ours(failure)
         print(error, file=sys.stderr)
         return error.exit_code
 

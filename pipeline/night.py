@@ -1,6 +1,5 @@
 """The whole night, and the questions it must answer before it may be called good."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from common import night as order
 from common.connection import Resolver
 from common.definition import Source, load_sources
 from common.errors import MuaraError, WarehouseFault
+from common.home_files import write_json
 from common.lock import alone
 from common.log import log
 from common.settings import Settings
@@ -126,7 +126,7 @@ def check(settings: Settings) -> Counts:
     with reading(settings) as connection:
         before = last_batch(connection, before=clock.today(settings))
     asked = checks(settings, load_sources(settings), before)
-    answers_of(settings).write_text(json.dumps([vars(one) for one in asked]))
+    write_json(answers_of(settings), [vars(one) for one in asked])
     if broken := [one for one in asked if not one.holds]:
         raise WarehouseFault(
             "; ".join(f"not so: {one.name} ({one.detail})" for one in broken),

@@ -1,6 +1,5 @@
 """The way of one stream: read → stage → expectations → one transaction of the lake."""
 
-import errno
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
@@ -20,6 +19,7 @@ from common.errors import (
     SourceShapeChanged,
     WarehouseFault,
 )
+from common.failures import ours
 from common.lock import alone
 from common.log import log
 from common.log import stage as mark
@@ -150,18 +150,8 @@ def own_errors(where: str) -> Iterator[None]:
             where=where,
             next_step="set a larger `batch_memory_limit`; nothing of this batch was loaded.",
         ) from None
-    except duckdb.Error as error:
-        raise WarehouseFault(
-            f"DuckDB refused ({type(error).__name__})",
-            where=where,
-            next_step="run `muara doctor`; nothing of this batch was loaded.",
-        ) from None
-    except OSError as error:
-        raise WarehouseFault(
-            f"the disk refused ({errno.errorcode.get(error.errno or 0, 'unknown')})",
-            where=where,
-            next_step="make room or correct the rights in MUARA_HOME; nothing was loaded.",
-        ) from None
+    except (duckdb.Error, OSError) as error:
+        raise ours(error, where) from None
 
 
 class Supply(Protocol):
