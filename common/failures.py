@@ -5,9 +5,9 @@ What a library says may quote a row, so of its errors only class and place are r
 
 import errno
 import os
+import sys
+import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import HomeFault, MuaraError, WarehouseFault
@@ -31,7 +31,9 @@ DISK = {
     errno.EMFILE: ("too many files are open", "raise `ulimit -n`, then run this again."),
     errno.EADDRINUSE: ("something else listens there", "stop it, or choose another port."),
 }
+NEVER_BY_CHANCE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 SAID_BY_LIBRARIES = {
+    "file too large": errno.EFBIG,
     "no space left on device": errno.ENOSPC,
     "database or disk is full": errno.ENOSPC,
     "read-only file system": errno.EROFS,
@@ -41,15 +43,14 @@ SAID_BY_LIBRARIES = {
 DATABASES = ("duckdb", "_duckdb", "sqlite3")
 
 
-@contextmanager
-def as_ours(where: str = "") -> Iterator[None]:
-    """Raise what is not ours as ours."""
-    try:
-        yield
-    except MuaraError:
-        raise
-    except Exception as error:
-        raise ours(error, where) from None
+def print_no_traces() -> None:
+    """What fails beside the main line, in threads and while clearing away, is one line too."""
+    sys.unraisablehook = lambda found: _say(found.exc_type)
+    threading.excepthook = lambda found: _say(found.exc_type)
+
+
+def _say(kind: type[BaseException]) -> None:
+    print(f"beside the main work: {kind.__name__}", file=sys.stderr)
 
 
 def ours(error: Exception, where: str = "") -> MuaraError:
@@ -58,6 +59,8 @@ def ours(error: Exception, where: str = "") -> MuaraError:
     if isinstance(error, MuaraError):
         return error
     kind = type(error).__name__
+    if not isinstance(error, OSError) and (below := _disk_below(error)):
+        return ours(below, where)
     library = type(error).__module__.partition(".")[0]
     if isinstance(error, OSError) and error.errno:
         file = error.filename if isinstance(error.filename, str) else "MUARA_HOME"
@@ -80,6 +83,15 @@ def ours(error: Exception, where: str = "") -> MuaraError:
         where=where,
         next_step="report it as a defect.",
     )
+
+
+def _disk_below(error: BaseException) -> OSError | None:
+    """The refusal of the disk that a library made another error of."""
+    while below := error.__cause__ or error.__context__:
+        if isinstance(below, OSError) and below.errno in NEVER_BY_CHANCE:
+            return below
+        error = below
+    return None
 
 
 def _of_disk(number: int, where: str, file: str = "") -> MuaraError:

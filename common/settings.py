@@ -4,14 +4,16 @@ import os
 import re
 import secrets
 import tomllib
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import date
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import ByteSize, Field, ValidationError
+from pydantic import AfterValidator, ByteSize, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +30,12 @@ Memory = Annotated[ByteSize, Field(ge=50_000_000)]
 """As written: 800MB, 1.5 GiB; as held: bytes."""
 
 
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("no time zone such as Asia/Jakarta")
+    return name
+
+
 class Settings(BaseSettings):
     """Where things live and how much the machine may be used."""
 
@@ -41,7 +49,7 @@ class Settings(BaseSettings):
     contact: str = Field(
         "pengelola gudang data kota", description="whom agencies may ask, in Indonesian"
     )
-    timezone: str = "Asia/Jakarta"
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Jakarta"
     today: date | None = Field(None, description="overrides the clock, for tests and re-runs")
     memory_limit: Memory = Field(ByteSize(800_000_000), description="DuckDB's memory for one query")
     batch_memory_limit: Memory = Field(
@@ -98,6 +106,8 @@ class Settings(BaseSettings):
         except UnicodeDecodeError:
             said = "muara.toml is not UTF-8 text"
         else:
+            said = "; ".join(_misspelt(type(self).model_fields))
+        if not said:
             return
         raise DefinitionError(said, next_step="correct MUARA_… in the environment or muara.toml.")
 
@@ -147,6 +157,15 @@ class Settings(BaseSettings):
                     where=str(path),
                     next_step="put it back from where it is kept apart; no other key will do.",
                 )
+
+
+def _misspelt(known: Iterable[str]) -> Iterator[str]:
+    """Names in the environment that are nearly a setting's: they would set nothing."""
+    names = [f"MUARA_{name.upper()}" for name in known]
+    for name in sorted(os.environ):
+        if name.startswith("MUARA_") and name not in names:
+            for meant in get_close_matches(name, names, n=1, cutoff=0.9):
+                yield f"{name} is no setting; is {meant} meant?"
 
 
 def _make_key(path: Path) -> None:

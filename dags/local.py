@@ -29,7 +29,7 @@ from pydantic import Field
 
 from common.definition import Source, load_sources
 from common.errors import DefinitionError, HomeFault
-from common.failures import ours
+from common.failures import ours, print_no_traces
 from common.home_files import read_json, write_json
 from common.lock import alone
 from common.night import AFTER_SOURCES, BEFORE_SOURCES, by_schedule
@@ -334,6 +334,7 @@ def main() -> int:
     parser.add_argument("command", choices=commands)
     chosen = parser.parse_args().command
     os.umask(0o077)
+    print_no_traces()
     try:
         settings = Settings()
         os.environ.update(environment(settings) | os.environ)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from common.failures import ours
+from common.failures import ours, print_no_traces
 from muara.cli import (
     alarms,
     asking,
@@ -69,6 +69,7 @@ app.add_typer(desk.account_app, name="account")
 
 def main() -> None:
     """Run the command line; an error is one message and its family's exit code."""
+    print_no_traces()
     try:
         app()
     except Exception as failure:
