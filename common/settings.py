@@ -149,8 +149,7 @@ class Settings(BaseSettings):
 
     def _require_nothing_keyed(self, path: Path) -> None:
         """A new key over an old lake would give every record and person another surrogate."""
-        lake, portal = self.home / "lake", self.home / "portal" / "portal.sqlite"
-        for keyed in (lake / "catalog.sqlite", lake / "data", portal):
+        for keyed in (self.home / "lake" / "catalog.sqlite", self.home / "lake" / "data"):
             if keyed.exists():
                 raise HomeFault(
                     f"the key is gone, and {keyed.relative_to(self.home)} was made with it",

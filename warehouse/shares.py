@@ -352,7 +352,7 @@ def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[in
             order = ", ".join(identifier(part) for part in dataset.order)
             try:
                 connection.execute(
-                    f'CREATE TABLE share."{dataset.name}" AS SELECT {columns} '
+                    f"CREATE TABLE share.{identifier(dataset.name)} AS SELECT {columns} "
                     f"FROM lake.{dataset.table} WHERE ({dataset.row_filter}\n) ORDER BY {order}"
                 )
             except duckdb.Error as error:
