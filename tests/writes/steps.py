@@ -1,6 +1,7 @@
 """Steps of a trial that no command has: parts of a night, and what a reader sees of a home."""
 
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -33,8 +34,19 @@ PERSON = ("person_id", "other_person_id", "mother_person_id")
 LABEL = """
     CREATE OR REPLACE TEMP TABLE label AS
     SELECT person_id AS id, min(role || source_record_id) AS label
-    FROM lake.core.person_mention GROUP BY 1"""
+    FROM lake.core.person_mention AT (VERSION => {}) GROUP BY 1"""
 LABELLED = 'coalesce((SELECT label FROM label WHERE id = "{0}"), CAST("{0}" AS VARCHAR))'
+FILES = """
+    SELECT schema_name || '.' || table_name, data.path, gone.path
+    FROM ducklake_data_file AS data
+    JOIN ducklake_table AS one USING (table_id) JOIN ducklake_schema USING (schema_id)
+    LEFT JOIN ducklake_delete_file AS gone ON gone.data_file_id = data.data_file_id
+        AND gone.begin_snapshot <= :number
+        AND (gone.end_snapshot IS NULL OR gone.end_snapshot > :number)
+    WHERE data.begin_snapshot <= :number
+        AND (data.end_snapshot IS NULL OR data.end_snapshot > :number)
+        AND (one.end_snapshot IS NULL OR one.end_snapshot > :number)
+    ORDER BY 1, 2, 3"""
 RANDOM = re.compile(r"[0-9a-f]{8,}|\d+|(?<=tmp)\w{8}|(?<=incoming-)\w{8}")
 VOLATILE = ("lake/data/", "city/", "logs/", "spill/")
 
@@ -85,31 +97,54 @@ def lake(home: Path, since: str = "") -> list[dict[str, Any]]:
     """Table → its hash: as it is now, or as each snapshot from `since` on showed it."""
     try:
         with reading(Settings()) as connection:
-            if not since:
-                return [_tables(connection, "")]
-            versions = connection.execute(
-                "SELECT snapshot_id FROM lake.snapshots() WHERE snapshot_id >= ? ORDER BY 1",
-                [int(since)],
-            ).fetchall()
-            return [_tables(connection, f" AT (VERSION => {number})") for (number,) in versions]
+            newest = connection.execute("SELECT max(snapshot_id) FROM lake.snapshots()").fetchall()
+            known = _Known(home)
+            versions = range(int(since), newest[0][0] + 1) if since else [newest[0][0]]
+            return [known.tables(connection, number) for number in versions]
     except MuaraError:  # there is no warehouse yet
         return [{}]
 
 
-def _tables(connection: duckdb.DuckDBPyConnection, at: str) -> dict[str, Any]:
-    held = {}
-    columns = compared_columns(connection)
-    if "core.person_mention" in columns:
-        connection.execute(LABEL)
-    for table, names in columns.items():
-        chosen = [LABELLED.format(name) if name in PERSON else f'"{name}"' for name in names]
-        try:
-            rows, digest = hash_of(connection, f"lake.{table}{at}", chosen)
-        except duckdb.CatalogException:  # not yet there at that snapshot
-            continue
-        if rows:
-            held[table] = digest
-    return held
+class _Known:
+    """The hash of a table by the files that it is made of: they are never written to again."""
+
+    def __init__(self, home: Path) -> None:
+        self.memory = home.with_name("hashes.json")
+        self.hashes = json.loads(self.memory.read_text()) if self.memory.exists() else {}
+        self.catalog = home / "lake" / "catalog.sqlite"
+
+    def tables(self, connection: duckdb.DuckDBPyConnection, number: int) -> dict[str, Any]:
+        held: dict[str, Any] = {}
+        files = self._files(number)
+        mentions = files.get("core.person_mention")
+        is_labelled, before = False, len(self.hashes)
+        for table, names in compared_columns(connection).items():
+            of_people = [name for name in names if name in PERSON]
+            made_of = (names, files.get(table), mentions if of_people else None)
+            key = f"{table} {_hash(repr(made_of).encode())}"
+            if key not in self.hashes:
+                if of_people and not is_labelled:
+                    connection.execute(LABEL.format(number))
+                    is_labelled = True
+                chosen = [LABELLED.format(one) if one in PERSON else f'"{one}"' for one in names]
+                rows = f"lake.{table} AT (VERSION => {number})"
+                try:
+                    self.hashes[key] = hash_of(connection, rows, chosen)
+                except duckdb.CatalogException:  # not yet there at that snapshot
+                    continue
+            if self.hashes[key][0]:
+                held[table] = self.hashes[key][1]
+        if len(self.hashes) > before:
+            self.memory.write_text(json.dumps(self.hashes))
+        return held
+
+    def _files(self, number: int) -> dict[str, list[Any]]:
+        """Table → its data files, each with what deletes from it, at that snapshot."""
+        with closing(sqlite3.connect(f"file:{self.catalog}?mode=ro", uri=True)) as database:
+            found: dict[str, list[Any]] = {}
+            for table, *files in database.execute(FILES, {"number": number}):
+                found.setdefault(table, []).append(files)
+            return found
 
 
 def loaded(home: Path) -> list[list[Any]]:
