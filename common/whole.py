@@ -10,6 +10,8 @@ from pathlib import Path
 
 ABANDONED_AFTER = 3600
 """Seconds after which a half-written file has no writer any more."""
+TICK = 0.1
+"""Seconds that a file's time may be behind the clock."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -47,9 +49,21 @@ def _written_beside(path: Path, text: str) -> Iterator[Path]:
     _sync(folder)
 
 
-def _sync(folder: Path) -> None:
-    """What was renamed or made in the folder is on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def flush_new(folder: Path, since: float) -> None:
+    """Bring onto the disk every file below the folder that was written since then."""
+    for path, _, names in os.walk(folder):
+        if os.stat(path).st_mtime < since - TICK:
+            continue
+        for name in names:
+            file = Path(path, name)
+            if file.stat().st_mtime >= since - TICK:
+                _sync(file)
+        _sync(Path(path))
+
+
+def _sync(path: Path) -> None:
+    """What a file holds, or which files a folder has, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
