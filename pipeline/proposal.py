@@ -21,9 +21,9 @@ from common.access import INSTEAD
 from common.connection import Resolver
 from common.definition import Source, Stream, folder_of
 from common.errors import SourceShapeChanged
+from common.home_files import write_whole
 from common.settings import Settings
 from common.shape import Drift
-from common.whole import write_whole
 from connectors.readers import Pull
 from connectors.readers import look as look_at
 from pipeline.drift import downstream

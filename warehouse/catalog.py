@@ -18,10 +18,10 @@ from common import scratch
 from common.definition import Source
 from common.errors import WarehouseFault
 from common.extensions import load, may_skip_signatures
+from common.home_files import flush_new
 from common.lock import exclusive
 from common.quoting import identifier, literal
 from common.settings import Settings
-from common.whole import flush_new
 from warehouse.tables import LANDING_COLUMNS, landing_ddl, landing_name, tables
 
 if TYPE_CHECKING:

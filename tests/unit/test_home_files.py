@@ -4,11 +4,13 @@ goes."""
 import os
 import time
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
+from common import home_files
+from common.home_files import ABANDONED_AFTER, take_place, write_once, write_whole
 from common.settings import Settings
-from common.whole import ABANDONED_AFTER, write_once, write_whole
 
 
 def test_a_file_is_replaced_and_nothing_lies_beside_it(tmp_path):
@@ -59,3 +61,32 @@ def test_two_that_make_the_key_have_one(tmp_path):
 
 def key_of(home):
     return Settings(home=home).pseudonym_key
+
+
+def test_a_folder_takes_the_place_of_another_at_once(tmp_path):
+    new, final = tmp_path / ".building", tmp_path / "2026-11-23"
+    for folder, word in ((new, "new"), (final, "old")):
+        folder.mkdir()
+        (folder / "file").write_text(word)
+    take_place(new, final)
+    assert (final / "file").read_text() == "new"
+    assert (new / "file").read_text() == "old"
+
+
+def test_for_no_instant_there_is_none(tmp_path, monkeypatch):
+    def renamed(*_):
+        raise AssertionError("moved away first")
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    test_a_folder_takes_the_place_of_another_at_once(tmp_path)
+
+
+def test_where_folders_cannot_change_places_they_are_moved(tmp_path, monkeypatch):
+    monkeypatch.setattr(home_files, "_exchanged", lambda *_: False)
+    test_a_folder_takes_the_place_of_another_at_once(tmp_path)
+
+
+def test_a_refused_exchange_is_an_error(tmp_path):
+    (tmp_path / "final").mkdir()
+    with pytest.raises(FileNotFoundError):
+        take_place(tmp_path / "none", tmp_path / "final")
