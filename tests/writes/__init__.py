@@ -109,12 +109,14 @@ class Runner:
         fault: Fault = Fault.OFF,
         at: int = 0,
         settings: dict[str, str] | None = None,
+        counted: Path | None = None,
     ) -> Outcome:
         """Run a step in `home`: the arguments of a `muara` command, or the name of a function of
-        `tests.writes.steps` and its arguments. The fault strikes at the `at`-th write call."""
+        `tests.writes.steps` and its arguments. The fault strikes at the `at`-th write call below
+        the home, or below the folder that is `counted`."""
         page, output = self.page, self.folder / "output"
         page.count, page.fatal, page.mode = 0, at, fault
-        page.folder, page.struck = str(home.resolve()).encode(), b""
+        page.folder, page.struck = str((counted or home).resolve()).encode(), b""
         asked = {"home": str(home), "step": step, "output": str(output), "settings": settings or {}}
         assert self.process.stdin
         assert self.process.stdout

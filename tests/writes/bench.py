@@ -5,30 +5,37 @@ import os
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from common.errors import MuaraError
 from common.settings import ROOT
 from tests.writes import KILLED, KILLS, Fault, Outcome, Runner
 
 DAY = 86_400
 WRITTEN_ONCE = ("lake/data", "published", "extracts", "originals", "data_docs")
 """Folders whose files are never written to again, so that a copy may share them."""
-OURS = range(1, 40)
-"""Exit codes of our errors."""
+UNFORESEEN = ("Traceback", "unexpected ", "beside the main work")
+"""What is printed of a failure that no error of ours was made for."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A command, on what home it is run, and how often it is chosen beside others. `history`:
-    whether its snapshots can still be looked at after it."""
+    """A command, on what home it is run, and how often it is chosen beside others.
+
+    `history`: whether its snapshots can still be looked at after it. `made`: the home whose writes
+    are struck and that is looked at afterwards. `proof`: a command that must succeed after it.
+    """
 
     step: tuple[str, ...]
     base: str
     weight: int = 1
     history: bool = True
+    made: str = "{home}"
+    proof: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -80,10 +87,27 @@ class Bench:
     def ask(self, home: Path, *question: str) -> Any:
         return self.must(home, *question).answer
 
-    def must(self, home: Path, *step: str) -> Outcome:
-        done = self.runner.run(home, list(step), Fault.COUNT, settings=self.settings)
+    def must(self, home: Path, *step: str, counted: Path | None = None) -> Outcome:
+        done = self.run(home, step, Fault.COUNT, 0, counted)
         assert done.code == 0, f"{step} ended with {done.code}: {done.output[-2000:]}"
         return done
+
+    def run(
+        self,
+        home: Path,
+        step: Sequence[str],
+        fault: Fault = Fault.OFF,
+        at: int = 0,
+        counted: Path | None = None,
+    ) -> Outcome:
+        words = [self._filled(word, home) for word in step]
+        settings = self.settings | {"MUARA_BACKUP_PLACE": f"{home}.backups"}
+        return self.runner.run(home, words, fault, at, settings, counted)
+
+    def _filled(self, word: str, home: Path) -> str:
+        if word == "{record}":
+            return self.record
+        return word.replace("{home}", str(home))
 
     @cached_property
     def empty(self) -> Path:
@@ -116,29 +140,36 @@ class Bench:
     def record(self) -> str:
         return str(self.ask(self.loaded, "someone"))
 
+    @cached_property
+    def backed_up(self) -> Path:
+        """The same with a backup of it."""
+        home = copy(self.loaded, self.folder / "backed_up")
+        self.must(home, "backup")
+        return home
+
     def base_of(self, operation: Operation) -> Path:
         return getattr(self, operation.base)
 
-    def step_of(self, operation: Operation) -> list[str]:
-        return [self.record if one == "{record}" else one for one in operation.step]
+    def made(self, operation: Operation, home: Path) -> Path:
+        return Path(self._filled(operation.made, home))
 
     def reference(self, operation: Operation) -> Undisturbed:
         """What the operation gives undisturbed; done once."""
         if operation.name not in self.undisturbed:
             base = self.base_of(operation)
             home = copy(base, self.folder / "undisturbed")
-            before = self.ask(home, "deliveries")
-            since = self.ask(home, "version")
-            first = self.ask(home, "lake")[0]
-            done = self.must(home, *self.step_of(operation))
-            seen = self.ask(home, "lake", str(since + 1)) if operation.history else []
-            seen += [first, self.ask(home, "lake")[0]]
-            deliveries, loaded = self.ask(home, "deliveries"), self.ask(home, "loaded")
-            left = self.left(home)
+            made = self.made(operation, home)
+            before = self.ask(made, "deliveries")
+            since = self.ask(made, "version")
+            first = self.ask(made, "lake")[0]
+            done = self.must(home, *operation.step, counted=made)
+            seen = self.ask(made, "lake", str(since + 1)) if operation.history else []
+            seen += [first, self.ask(made, "lake")[0]]
+            deliveries, loaded = self.ask(made, "deliveries"), self.ask(made, "loaded")
+            left = self.left(made)
             self.undisturbed[operation.name] = Undisturbed(
                 done.calls, before, seen, deliveries, loaded, left
             )
-            shutil.rmtree(home)
         return self.undisturbed[operation.name]
 
     def left(self, home: Path) -> dict[str, Any]:
@@ -154,31 +185,31 @@ class Bench:
         """Strike the operation on one home once after the other, then run it undisturbed."""
         reference, trial = self.reference(operation), Trial(operation.name)
         home = copy(self.base_of(operation), self.folder / "struck")
+        made = self.made(operation, home)
         for fault, at in strikes:
-            done = self.runner.run(home, self.step_of(operation), fault, at, self.settings)
+            done = self.run(home, operation.step, fault, at, made)
             where = f"{operation.name}: {fault.name} at {at}"
             if not done.struck:
                 continue
             where = f"{where}, {done.struck}"
             trial.struck.append(where)
             trial.faults += [f"{where}: {what}" for what in self._ended(fault, done)]
-            trial.faults += [f"{where}: {what}" for what in self._seen(home, reference)]
+            trial.faults += [f"{where}: {what}" for what in self._seen(made, reference)]
         if trial.struck:
             where = trial.struck[-1]
             trial.faults += [
                 f"{where}: re-run: {what}" for what in self._rerun(home, operation, reference)
             ]
-        shutil.rmtree(home)
         return trial
 
     def _ended(self, fault: Fault, done: Outcome) -> list[str]:
         if fault in KILLS:
             return [] if done.code == KILLED else [f"ended with {done.code}"]
         wrong = []
-        if done.code != 0 and done.code not in OURS:
+        if done.code not in (0, *_exit_codes(MuaraError)):
             wrong.append(f"ended with {done.code}: {done.output[-1500:]}")
-        elif "Traceback" in done.output:
-            wrong.append(f"a stack trace: {done.output[-1500:]}")
+        elif any(word in done.output for word in UNFORESEEN):
+            wrong.append(f"nobody foresaw this: {done.output[-1500:]}")
         return wrong
 
     def _seen(self, home: Path, reference: Undisturbed) -> list[str]:
@@ -205,10 +236,11 @@ class Bench:
         return self.ask(home, "deliveries")
 
     def _rerun(self, home: Path, operation: Operation, reference: Undisturbed) -> list[str]:
-        done = self.runner.run(home, self.step_of(operation), settings=self.settings)
-        if done.code != 0:
-            return [f"ended with {done.code}: {done.output[-1500:]}"]
-        wrong = []
+        for step in filter(None, (operation.step, operation.proof)):
+            done = self.run(home, step)
+            if done.code != 0:
+                return [f"{step[0]} ended with {done.code}: {done.output[-1500:]}"]
+        wrong, home = [], self.made(operation, home)
         now = self.ask(home, "lake")[0]
         if differ := _differ(now, reference.seen[-1]):
             wrong.append(f"differ: {', '.join(differ)}")
@@ -247,8 +279,12 @@ class Bench:
 
 
 def copy(home: Path, to: Path) -> Path:
-    """A copy of a home that shares what is written once, and reads the same city."""
-    shutil.rmtree(to, ignore_errors=True)
+    """A copy of a home that shares what is written once, and reads the same city; its backups with
+    it."""
+    for one in (to, Path(f"{to}.backups"), Path(f"{to}.restored")):
+        shutil.rmtree(one, ignore_errors=True)
+    if (backups := Path(f"{home}.backups")).exists():
+        shutil.copytree(backups, f"{to}.backups")
 
     def place(source: str, target: str) -> None:
         below = Path(source).relative_to(home).as_posix()
@@ -261,6 +297,10 @@ def copy(home: Path, to: Path) -> Path:
                     ignore=lambda folder, names: {"city"} & set(names) if Path(folder) == home
                     else set())  # fmt: skip
     return to
+
+
+def _exit_codes(kind: type[MuaraError]) -> set[int]:
+    return {kind.exit_code}.union(*map(_exit_codes, kind.__subclasses__()))
 
 
 def _differ(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from tests.writes.bench import Operation
 
 FEW_SOURCES = ("cctv", "civil_registry", "brojol")
 ERASE = ("person", "erase", "{record}", "--reference", "1/2026")
+RESTORE = ("restore", "--to", "{home}.restored")
 OPERATIONS = [
     Operation(("sync", "cctv"), "empty", weight=1),
     Operation(("sync_stream", "cctv", "monitor_status"), "new_day", weight=3),
@@ -21,4 +22,6 @@ OPERATIONS = [
     Operation(("extract",), "loaded", weight=3),
     Operation(("rejections",), "loaded", weight=3),
     Operation(ERASE, "loaded", weight=2, history=False),
+    Operation(("backup",), "loaded", proof=("backup", "verify")),
+    Operation(RESTORE, "backed_up", made="{home}.restored"),
 ]

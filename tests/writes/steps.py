@@ -95,14 +95,13 @@ def version(home: Path) -> int:
 
 def lake(home: Path, since: str = "") -> list[dict[str, Any]]:
     """Table → its hash: as it is now, or as each snapshot from `since` on showed it."""
-    try:
-        with reading(Settings()) as connection:
-            newest = connection.execute("SELECT max(snapshot_id) FROM lake.snapshots()").fetchall()
-            known = _Known(home)
-            versions = range(int(since), newest[0][0] + 1) if since else [newest[0][0]]
-            return [known.tables(connection, number) for number in versions]
-    except MuaraError:  # there is no warehouse yet
+    if not (home / "lake" / "catalog.sqlite").exists():
         return [{}]
+    with reading(Settings()) as connection:
+        newest = connection.execute("SELECT max(snapshot_id) FROM lake.snapshots()").fetchall()
+        known = _Known(home)
+        versions = range(int(since), newest[0][0] + 1) if since else [newest[0][0]]
+        return [known.tables(connection, number) for number in versions]
 
 
 class _Known:
