@@ -3,11 +3,12 @@ file for the next."""
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+from common.home_files import write_whole
 
 Made = TypeVar("Made")
 _made: dict[str, Any] = {}
@@ -37,8 +38,5 @@ def _of_file(path: Path, key: str, make: Callable[[], Made]) -> Made:
         if held["sha256"] == key_of(key, held[key]):
             return held[key]
     made = make()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_suffix(f".{os.getpid()}.new")
-    new.write_text(json.dumps({key: made, "sha256": key_of(key, made)}, indent=1))
-    new.replace(path)
+    write_whole(path, json.dumps({key: made, "sha256": key_of(key, made)}, indent=1))
     return made

@@ -5,7 +5,6 @@ import re
 import secrets
 import tomllib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from datetime import date
 from difflib import get_close_matches
 from functools import cached_property
@@ -23,6 +22,7 @@ from pydantic_settings import (
 
 from common.definition_files import faults_of
 from common.errors import DefinitionError, HomeFault
+from common.home_files import write_once
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -136,7 +136,7 @@ class Settings(BaseSettings):
         path = self.home / "secrets" / "pseudonym.key"
         if not path.exists():
             self._require_nothing_keyed(path)
-            _make_key(path)
+            write_once(path, secrets.token_hex(32))
         key = path.read_bytes()
         if not re.fullmatch(rb"[0-9a-f]{64}", key):
             raise HomeFault(
@@ -165,18 +165,3 @@ def _misspelt(known: Iterable[str]) -> Iterator[str]:
         if name.startswith("MUARA_") and name not in names:
             for meant in get_close_matches(name, names, n=1, cutoff=0.9):
                 yield f"{name} is no setting; is {meant} meant?"
-
-
-def _make_key(path: Path) -> None:
-    """Whole or not at all; of two at once, one wins."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_name(f".{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            path.hardlink_to(fresh)
-    finally:
-        fresh.unlink(missing_ok=True)

@@ -75,8 +75,9 @@ def sync(
                 run(settings, source, stream, account, supply, accept_deletions=accept_deletions)
     except MuaraError as error:
         log_failure(account, error)
-        bounds = _bounds((pull and pull.interval) or interval)
-        record_failure(settings, account, error, bounds, _stopped_by(pull, error))
+        with unrecorded_is_logged(account):
+            bounds = _bounds((pull and pull.interval) or interval)
+            record_failure(settings, account, error, bounds, _stopped_by(pull, error))
         raise
     if supply.unreadable:
         log_failure(account, supply.unreadable)
@@ -137,6 +138,18 @@ def log_failure(account: Account, error: MuaraError) -> None:
         error=error.code,
         text=str(error),
     )
+
+
+@contextmanager
+def unrecorded_is_logged(account: Account) -> Iterator[None]:
+    """An attempt that cannot even be recorded (the disk is full, the lock is not free) still ends
+    with the error that stopped it."""
+    try:
+        with own_errors(f"{account.source}.{account.stream}"):
+            yield
+    except MuaraError as error:
+        log.error("failure_not_recorded", source=account.source, stream=account.stream,
+                  error=error.code, text=str(error))  # fmt: skip
 
 
 @contextmanager

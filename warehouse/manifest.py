@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from common.definition_files import faults_of
 from common.errors import ExtractFault
+from common.home_files import take_place
 from common.lock import alone
 from common.settings import Settings
 
@@ -86,11 +87,7 @@ def delivery(final: Path) -> Iterator[Path]:
         verify(folder)
         for file in folder.iterdir():
             file.chmod(0o600)
-        old = home / f".old-{secrets.token_hex(4)}"
-        if final.exists():
-            final.rename(old)
-        folder.rename(final)
-        remove(old)
+        take_place(folder, final)
 
 
 def parquet_of(table: str) -> str:

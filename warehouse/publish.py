@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from common.errors import ExtractFault
+from common.home_files import take_place
 from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.catalog import attach, changed_since, open_duckdb, reading
@@ -69,7 +70,7 @@ def publish(settings: Settings, night: date) -> dict[str, int]:
             write_manifest(folder, {"night": str(night), "snapshot": snapshot, "tables": rows})
             verify(folder, files_published())
             final = home / f"{night}-{snapshot}-{secrets.token_hex(4)}"
-            folder.rename(final)
+            take_place(folder, final)
         point_current_to(final)
         _forget_old(home, final)
         return rows
