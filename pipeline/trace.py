@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from common.definition import Source, Stream, load_sources
 from common.errors import DefinitionError
-from common.quoting import identifier
+from common.quoting import identifier, literal
 from common.settings import Settings
 from connectors.readers.files import kept_at, original
 from pipeline.lineage import Graph, graph
@@ -215,7 +215,7 @@ def _found(
 def _erased_on(connection: duckdb.DuckDBPyConnection, record_id: str) -> date | None:
     row = connection.execute(
         f"SELECT erased_on FROM lake.ops.erasure WHERE source_record_id = ? "
-        f"AND what IS DISTINCT FROM '{EMPTIED}'",
+        f"AND what IS DISTINCT FROM {literal(EMPTIED)}",
         [record_id],
     ).fetchone()
     return row[0] if row else None

@@ -14,9 +14,10 @@ from common.definition import Source, Stream
 from common.people import SELF, Speaking
 from common.quoting import identifier, literal
 from warehouse.speaking import (
-    WHOLE_NIK,
     Place,
+    any_of,
     cell_of,
+    has_whole_nik,
     household_of,
     name_of,
     nik_of,
@@ -62,10 +63,7 @@ def rules(connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream)
     for role, person in place.people.items():
         own = [_is_among("gone", nik_surrogate(cell)) for cell in person.nik]
         if at_home:
-            nobody = " AND ".join(
-                [f"NOT coalesce(regexp_matches({nik_of(cell_of(cell))}, {literal(WHOLE_NIK)}), false)"
-                 for cell in person.nik] or ["true"]
-            )  # fmt: skip
+            nobody = f"NOT {any_of(has_whole_nik(cell) for cell in person.nik)}"
             own += [
                 f"({nobody} AND {_is_among('gone', home_surrogate(home, name))})"
                 for home in person.household

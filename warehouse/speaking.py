@@ -85,9 +85,9 @@ class Place:
     def matched(self, role: str) -> str:
         """Whether the person in this role is the sought one."""
         person = self.people[role]
-        named = _any(f"{cell_of(cell)} IS NOT NULL" for cell in person.name)
+        named = any_of(f"{cell_of(cell)} IS NOT NULL" for cell in person.name)
         name, phone, email = (_hit(person, kind) for kind in ("name", "phone", "email"))
-        beside = _any([_hit(person, "born"), _hit(person, "household"), phone])
+        beside = any_of([_hit(person, "born"), _hit(person, "household"), phone])
         mentioned = (
             f"list_contains(getvariable('sought_mention'), "
             f"{literal(role)} || ':' || {identifier(self.record)})"
@@ -99,9 +99,8 @@ class Place:
 
     def stranger(self, role: str) -> str:
         """Whether a whole NIK stands there that is another's."""
-        return _any(
-            f"(regexp_matches({nik_of(cell_of(cell))}, {literal(WHOLE_NIK)}) AND NOT "
-            f"list_contains(getvariable('sought_nik'), {nik_of(cell_of(cell))}))"
+        return any_of(
+            f"({has_whole_nik(cell)} AND NOT {_sought('nik', cell)})"
             for cell in self.people[role].nik
         )
 
@@ -111,7 +110,7 @@ class Place:
 
     def is_of_the_person(self) -> str:
         """Whether any role is the sought person."""
-        return _any(self.matched(role) for role in self.people)
+        return any_of(self.matched(role) for role in self.people)
 
     def emptied_cells(self) -> dict[str, str]:
         """Cell → whether it is to be emptied."""
@@ -137,7 +136,7 @@ class Place:
         for cell in self.speaks.texts:
             if cell in self.columns and self.people:
                 when.setdefault(cell, []).append(here)
-        return {cell: f"coalesce({_any(conditions)}, false)" for cell, conditions in when.items()}
+        return {cell: f"coalesce({any_of(conditions)}, false)" for cell, conditions in when.items()}
 
 
 def cell_of(cell: str) -> str:
@@ -147,6 +146,11 @@ def cell_of(cell: str) -> str:
     if not member:
         return f"{column}::VARCHAR"
     return f"CASE WHEN json_valid({column}) THEN {column} ->> {json_key(member)} END"
+
+
+def has_whole_nik(cell: str) -> str:
+    """SQL: whether a cell holds a number that may be somebody's."""
+    return f"coalesce(regexp_matches({nik_of(cell_of(cell))}, {literal(WHOLE_NIK)}), false)"
 
 
 def without(cells: dict[str, str]) -> dict[str, str]:
@@ -184,13 +188,14 @@ def as_declared(speaks: Speaking | None, columns: Iterable[str]) -> Speaking:
 
 
 def _hit(person: Person, kind: str) -> str:
-    return _any(_sought(kind, cell) for cell in getattr(person, kind))
+    return any_of(_sought(kind, cell) for cell in getattr(person, kind))
 
 
 def _sought(kind: str, cell: str) -> str:
     spelt, _ = SPELT[kind]
-    return f"coalesce(list_contains(getvariable({literal('sought_' + kind)}), {spelt(cell_of(cell))}), false)"
+    sought = f"getvariable({literal(f'sought_{kind}')})"
+    return f"coalesce(list_contains({sought}, {spelt(cell_of(cell))}), false)"
 
 
-def _any(conditions: Iterable[str]) -> str:
+def any_of(conditions: Iterable[str]) -> str:
     return f"({' OR '.join(conditions) or 'false'})"
