@@ -626,8 +626,34 @@ def forget_files(connection: duckdb.DuckDBPyConnection) -> None:
             [table, schema],
         )
     connection.execute("CALL ducklake_expire_snapshots('lake', older_than => now())")
+    _narrow_ranges(connection)
     connection.execute("CALL ducklake_cleanup_old_files('lake', cleanup_all => true)")
     connection.execute("CALL ducklake_delete_orphaned_files('lake', cleanup_all => true)")
+
+
+def _narrow_ranges(connection: duckdb.DuckDBPyConnection) -> None:
+    """The catalog keeps the smallest and largest value that a column ever had: of texts and dates,
+    only what the files of now hold."""
+    catalog = "__ducklake_metadata_lake.ducklake"
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE range_now AS
+        SELECT table_id, column_id, min(min_value) AS lowest, max(max_value) AS highest
+        FROM {catalog}_column AS of
+        LEFT JOIN {catalog}_file_column_stats AS held USING (table_id, column_id)
+        WHERE of.end_snapshot IS NULL AND of.column_type IN ('varchar', 'date')
+        GROUP BY ALL
+        """
+    )
+    with transaction(connection):
+        connection.execute(
+            f"""
+            UPDATE {catalog}_table_column_stats AS ever
+            SET min_value = lowest, max_value = highest FROM range_now
+            WHERE ever.table_id = range_now.table_id AND ever.column_id = range_now.column_id
+                AND (min_value IS DISTINCT FROM lowest OR max_value IS DISTINCT FROM highest)
+            """
+        )
 
 
 def vacuum(settings: Settings) -> None:
