@@ -23,6 +23,7 @@ from pydantic import (
 from common.access import Access, FilesAccess, Name, SourceName, Strict, Workbook
 from common.definition_files import Unreadable, read_model
 from common.errors import DefinitionError
+from common.people import Speaking
 from common.settings import Settings
 
 ColumnType = Literal["text", "integer", "decimal", "date", "timestamp", "boolean", "json"]
@@ -164,6 +165,9 @@ class Stream(Strict):
     submitter: Submitter | None = None
     stamp: Name | None = Field(None, description="column that tells when a row was last changed")
     compare: Comparison | None = None
+    speaks: Speaking | None = Field(
+        None, description="of whom its rows speak; undeclared, any text may name anybody"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Stream":
@@ -212,6 +216,8 @@ class Stream(Strict):
         kinds = {column.name: column.type for column in self.columns.values()}
         if self.stamp and kinds.get(self.stamp) not in ("date", "timestamp"):
             faults.append(f"stamp names no column of type date or timestamp: {self.stamp}")
+        if self.speaks:
+            faults += self.speaks.faults(names, set(self.key))
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -99,6 +99,27 @@ def brought_in(source: Source, stream: Stream) -> Graph:
     return landed(source, stream) | quarantined(source, stream) | conformed(source, stream)
 
 
+def undeclared(source: Source, stream: Stream) -> list[str]:
+    """Columns of the stream from which core takes direct identifiers, and of which `speaks` does
+    not say whose they are: an erasure would not know what to empty."""
+    made = conformed(source, stream)
+    identifiers = (
+        f"{table.name}.{name}"
+        for table in tables().values()
+        for name, column in table.columns.items()
+        if column.personal == "direct"
+    )
+    landing = f"{landing_name(source, stream)}."
+    taken = {
+        origin.removeprefix(landing)
+        for name in identifiers
+        if name in made
+        for origin in made[name].values
+        if origin.startswith(landing)
+    }
+    return sorted(taken - (stream.speaks.columns if stream.speaks else set()))
+
+
 @cache
 def linked() -> Graph:
     """Persons: their ids are Muara's own; everything that a mention is made of decides which. Their

@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from common.definition import Source, Stream, load_sources
 from common.errors import DefinitionError
-from common.quoting import identifier
+from common.quoting import identifier, literal
 from common.settings import Settings
 from connectors.readers.files import kept_at, original
 from pipeline.lineage import Graph, graph
 from warehouse.catalog import reading
-from warehouse.erase import mentions
+from warehouse.forgotten import EMPTIED
 from warehouse.manifest import read_manifest, sha256_of
 from warehouse.masks import masked
 from warehouse.publish import AUDIENCE, parquet, published_tables
@@ -214,7 +214,9 @@ def _found(
 
 def _erased_on(connection: duckdb.DuckDBPyConnection, record_id: str) -> date | None:
     row = connection.execute(
-        "SELECT erased_on FROM lake.ops.erasure WHERE source_record_id = ?", [record_id]
+        f"SELECT erased_on FROM lake.ops.erasure WHERE source_record_id = ? "
+        f"AND what IS DISTINCT FROM {literal(EMPTIED)}",
+        [record_id],
     ).fetchone()
     return row[0] if row else None
 
@@ -429,7 +431,8 @@ def _mentions(connection: duckdb.DuckDBPyConnection, record_id: str) -> Iterator
     """By the NIKs that the registry ever gave for this record; they stay inside the query."""
     niks = "SELECT nik FROM lake.core.person_identity WHERE source_record_id = $1"
     for table in tables().values():
-        for column, _ in mentions(list(table.columns)) if table.identity else ():
+        niks_in = (cell for person in table.speaks.people.values() for cell in person.nik)
+        for column in () if table.remade else niks_in:
             for (one,) in connection.execute(
                 f"SELECT DISTINCT CAST(source_record_id AS VARCHAR) FROM lake.{table.name} "
                 f"WHERE {column} IN ({niks}) AND source_record_id <> $1 ORDER BY 1",

@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from common.definition import Source, Stream
 from common.definition_files import read_model, read_yaml
+from common.people import Speaking
 from common.quoting import identifier
 
 HOME = Path(__file__).parent
@@ -57,6 +58,17 @@ class Table(Strict):
     )
     key: tuple[str, ...]
     columns: dict[str, Column]
+    speaks: Speaking = Speaking()
+
+    @model_validator(mode="after")
+    def _says_whose(self) -> "Table":
+        direct = {name for name, column in self.columns.items() if column.personal == "direct"}
+        faults = list(self.speaks.faults(set(self.columns), set(self.key)))
+        if silent := sorted(direct - self.speaks.columns) if not self.remade else []:
+            faults.append(f"`speaks` must say whose identifiers these are: {', '.join(silent)}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
     @property
     def schema_name(self) -> str:
