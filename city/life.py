@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from city import births, books, cameras, dirt, messages, people, planning, registry, reports, truth
 from city.loading import apply, load_sqlite_extension, write_all
 from city.places import create_rw_table
-from city.sql import Con, Rng, value
+from city.sql import Con, Rng, quoted, value
 from city.systems import DATABASES, Systems, create_mirrors, tables
 
 FIRST_DAY = date(2026, 11, 23)
@@ -69,7 +69,7 @@ def build(
             written = other.submit(write_all, con.cursor(), home, systems or Systems())
             truth.look(con)
             truth.write(con, home / "truth")
-            con.execute(f"ATTACH '{home / 'truth' / 'city.duckdb'}' AS city")
+            con.execute(f"ATTACH {quoted(home / 'truth' / 'city.duckdb')} AS city")
             con.execute("COPY FROM DATABASE memory TO city")
             con.execute("DETACH city")
             written.result()
@@ -141,7 +141,7 @@ def content_hashes(home: Path) -> dict[str, str]:
         load_sqlite_extension(con)
         for system in DATABASES:
             con.execute(
-                f"ATTACH '{sa.make_url(Systems().url(home, system)).database}' "
+                f"ATTACH {quoted(sa.make_url(Systems().url(home, system)).database)} "
                 f"AS source (TYPE sqlite, READ_ONLY)"
             )
             for table in tables():
@@ -207,7 +207,8 @@ def _city(home: Path) -> Iterator[Con]:
 
 
 def _state(home: Path) -> dict[str, Any]:
-    return json.loads((home / "city.json").read_text())
+    held = json.loads((home / "city.json").read_text())
+    return {"seed": int(held["seed"]), "residents": int(held["residents"]), "today": held["today"]}
 
 
 def _write_state(home: Path, seed: int, residents: int, today: date) -> None:

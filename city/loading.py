@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from city import books, messages
 from city.places import settings
-from city.sql import Con
+from city.sql import Con, quoted
 from city.systems import DATABASES, Systems, Table, tables
 
 BATCH = 5000  # rows
@@ -136,7 +136,7 @@ def load_sqlite_extension(con: Con) -> None:
     package = find_spec("duckdb_extension_sqlite_scanner")
     if package and package.origin:
         folder = Path(package.origin).parent / "extensions" / f"v{duckdb.__version__}"
-        con.execute(f"LOAD '{folder / 'sqlite_scanner.duckdb_extension'}'")
+        con.execute(f"LOAD {quoted(folder / 'sqlite_scanner.duckdb_extension')}")
     else:
         con.install_extension("sqlite_scanner")
         con.load_extension("sqlite_scanner")
@@ -145,7 +145,7 @@ def load_sqlite_extension(con: Con) -> None:
 
 def _load_sqlite(con: Con, url: str, own: list[Table]) -> None:
     load_sqlite_extension(con)
-    con.execute(f"ATTACH '{sa.make_url(url).database}' AS target (TYPE sqlite)")
+    con.execute(f"ATTACH {quoted(sa.make_url(url).database)} AS target (TYPE sqlite)")
     con.execute("BEGIN")
     for table in own:
         con.execute(f"INSERT INTO target.{table.name} SELECT {table.quoted} FROM sent.{table.name}")
@@ -159,7 +159,9 @@ def _load_postgresql(con: Con, url: str, own: list[Table]) -> None:
         for table in own:
             path = Path(folder) / table.name
             rows = f"SELECT {table.quoted} FROM sent.{table.name}"
-            con.execute(f"COPY ({rows}) TO '{path}' (FORMAT csv, HEADER false, NULLSTR {null})")
+            con.execute(
+                f"COPY ({rows}) TO {quoted(path)} (FORMAT csv, HEADER false, NULLSTR {null})"
+            )
             into = f"COPY {table.name} ({table.quoted}) FROM STDIN (FORMAT csv, NULL {null})"
             with connection.connection.cursor() as cursor, path.open("rb") as file:
                 with cursor.copy(into) as copy:

@@ -47,6 +47,11 @@ def untouched(table: str) -> str:
             AND row_id NOT IN (SELECT copy_of FROM bad.{table} WHERE copy_of IS NOT NULL)"""
 
 
+def quoted(text: object) -> str:
+    """SQL: a text, such as a path."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
 def money(values: np.ndarray) -> list[str]:
     """Amounts with two decimals, as decimal(20,2) shows them."""
     return [f"{amount:.2f}" for amount in values]

@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 
 from city import dirt
-from city.sql import Con
+from city.sql import Con, quoted
 from city.systems import Table, tables
 
 
@@ -162,5 +162,5 @@ def _mentions() -> Iterator[str]:
 
 def _parquet(con: Con, query: str, path: Path) -> None:
     temporary = path.with_suffix(".part")
-    con.execute(f"COPY ({query}) TO '{temporary}' (FORMAT parquet)")
+    con.execute(f"COPY ({query}) TO {quoted(temporary)} (FORMAT parquet)")
     temporary.replace(path)

@@ -8,6 +8,7 @@ are and how it knows us. Secrets are the connection's.
 import re
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
+from unicodedata import category
 from zoneinfo import available_timezones
 
 from pydantic import (
@@ -24,13 +25,33 @@ Name = Annotated[str, Field(pattern=NAME, max_length=40)]
 Position = Annotated[int, Field(ge=1)]
 
 
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of control characters, halves of characters and line ends."""
+INSTEAD = "\N{REPLACEMENT CHARACTER}"
+
+
+def printable(name: str) -> str:
+    """The name with a mark in place of what cannot be printed; no definition can have it."""
+    return "".join(INSTEAD if category(sign) in UNPRINTABLE else sign for sign in name)
+
+
+def _is_printable(name: str) -> str:
+    if INSTEAD in printable(name):
+        raise ValueError("a name of the source has a control character")
+    return name
+
+
+SourceName = Annotated[str, Field(min_length=1), AfterValidator(_is_printable)]
+"""What the source calls a table or a column: anything that can be printed."""
+
+
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class SqlAccess(Strict):
     reader: Literal["sql"]
-    table: str
+    table: SourceName
 
 
 JsonPath = Annotated[str, Field(min_length=1, description="keys of nested objects, by dots")]
@@ -191,7 +212,7 @@ class FixedWidth(Strict):
 
     kind: Literal["fixed_width"]
     encoding: Encoding = "utf-8"
-    fields: dict[str, tuple[Position, Position]] = Field(min_length=1)
+    fields: dict[SourceName, tuple[Position, Position]] = Field(min_length=1)
     skip_lines: int = Field(0, ge=0)
     max_row_bytes: int = Field(1 << 16, ge=1, le=1 << 28)
 
@@ -245,7 +266,7 @@ class Layout(Strict):
     assumed: str | None = None
     sheet: Pattern = ""
     header_rows: int = Field(1, ge=1, le=3)
-    columns: dict[str, str] = Field(min_length=1)
+    columns: dict[SourceName, SourceName] = Field(min_length=1)
     family: Pattern | None = None
     left_out: dict[Name, Pattern] = {}
     end: Pattern | None = None
@@ -267,8 +288,8 @@ class Workbook(Strict):
 
     kind: Literal["workbook"]
     layouts: dict[Name, Layout] = Field(min_length=1)
-    person: tuple[str, ...] = Field(min_length=1)
-    identity: tuple[str, ...] = ()
+    person: tuple[SourceName, ...] = Field(min_length=1)
+    identity: tuple[SourceName, ...] = ()
     memory_mb: int = Field(1024, ge=128, le=16_384)
 
     def faults(self, known: Collection[str]) -> list[str]:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import duckdb
 
+from common.quoting import literal
+
 
 def load(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     """From its package; where there is none, by DuckDB's own installer."""
     if path := packaged(name):
-        connection.execute(f"LOAD '{path}'")
+        connection.execute(f"LOAD {literal(path)}")
     else:
         connection.execute(f"INSTALL {name}; LOAD {name}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
+from common.access import INSTEAD
 from common.definition import Stream
 
 Shape = dict[str, str]
@@ -41,7 +42,7 @@ def compare(stream: Stream, shape: Shape, before: Shape) -> list[Drift]:
     when none was recorded), in the order of the definition, then of the source."""
     gone = [name for name in stream.columns if name not in shape]
     new = [name for name in shape if name not in stream.columns and name not in stream.ignore]
-    pairs = _likely(gone, new, shape, before)
+    pairs = _likely(gone, [name for name in new if INSTEAD not in name], shape, before)
     found = []
     for name in stream.columns:
         was, now = before.get(name, ""), shape.get(name, "")

@@ -21,14 +21,18 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import psutil
+from pydantic import Field
 
 from common.definition import Source, load_sources
-from common.errors import DefinitionError, MuaraError
+from common.errors import DefinitionError, HomeFault
+from common.failures import ours, print_no_traces
+from common.home_files import read_json, write_json
+from common.lock import alone
+from common.night import AFTER_SOURCES, BEFORE_SOURCES, by_schedule
 from common.settings import ROOT, Settings
 
 DAGS = ROOT / "dags"
@@ -44,6 +48,7 @@ SERVICES = {
     "portal": ["muara", "portal"],
 }
 SECONDS_TO_STOP = 30
+WRITTEN_AGAIN = "see that no Airflow runs (`ps`), then delete it; it is made again."
 
 
 def airflow_home(settings: Settings) -> Path:
@@ -95,25 +100,27 @@ def create_metadata(sources: dict[str, Source]) -> None:
     from airflow.configuration import write_default_airflow_configuration_if_needed
     from airflow.models.pool import Pool
     from airflow.utils import db
+    from sqlalchemy.exc import SQLAlchemyError
 
-    write_default_airflow_configuration_if_needed()
-    db.initdb()
-    for source in sources.values():
-        Pool.create_or_update_pool(
-            source.name, source.pool_slots, f"What {source.title} bears", include_deferred=False
-        )
+    try:
+        write_default_airflow_configuration_if_needed()
+        db.initdb()
+        for source in sources.values():
+            Pool.create_or_update_pool(
+                source.name, source.pool_slots, f"What {source.title} bears", include_deferred=False
+            )
+    except SQLAlchemyError as error:
+        raise HomeFault(
+            f"Airflow's metadata cannot be used ({type(error).__name__})",
+            where=os.environ["AIRFLOW_HOME"],
+            next_step="look at its disk and database. Airflow's runs are all that is in it: where "
+            "it is SQLite, airflow.db may be deleted, and it is made again.",
+        ) from None
 
 
-def run_night(settings: Settings, sources: list[str] | None = None) -> dict[str, str]:
-    """Run every DAG (of the sources named) once, in asset order; DAG id → state of its run.
-
-    The process must be fresh, with `environment()` in place. A failed DAG stops no other.
-    """
-    return {dag_id: state for dag_id, state, _ in _night(settings, sources)}
-
-
-def _night(settings: Settings, chosen: list[str] | None) -> Iterator[tuple[str, str, float]]:
-    """DAG id, state and seconds, as each one ends."""
+def _night(settings: Settings) -> Iterator[tuple[str, str, list[str], float]]:
+    """Every DAG of the night once, in its order, in this process: its id, the state of its run,
+    the tasks that failed and seconds, as each one ends. A failed DAG stops no other."""
     known = load_sources(settings)
     create_metadata(known)
     events(settings).parent.mkdir(exist_ok=True, mode=0o700)
@@ -123,42 +130,50 @@ def _night(settings: Settings, chosen: list[str] | None) -> Iterator[tuple[str, 
     if bag.import_errors:
         names = ", ".join(sorted(Path(path).name for path in bag.import_errors))
         raise DefinitionError(f"DAG files cannot be imported: {names}")
-    syncs = [f"sync_{name}" for name in _by_schedule(known) if chosen is None or name in chosen]
-    for dag_id in ["prepare_night", *syncs, "publish", "deliver_extracts", "alarms"]:
+    syncs = [f"sync_{source.name}" for source in by_schedule(known)]
+    before, after = ([stage.name for stage in some] for some in (BEFORE_SOURCES, AFTER_SOURCES))
+    for dag_id in [*before, *syncs, *after]:
         started = time.monotonic()
-        state = _run(bag.dags[dag_id])
-        yield dag_id, state, time.monotonic() - started
+        state, failed = _run(bag.dags[dag_id])
+        yield dag_id, state, failed, time.monotonic() - started
 
 
-def _by_schedule(sources: dict[str, Source]) -> list[str]:
-    """Names in the order in which the sources first run after midnight."""
-    from croniter import croniter
-
-    midnight = datetime(2026, 1, 1)
-    return sorted(
-        sources, key=lambda name: croniter(sources[name].schedule, midnight).get_next(datetime)
-    )
-
-
-def _run(dag: Any) -> str:
+def _run(dag: Any) -> tuple[str, list[str]]:
+    """State of a run of the DAG, and the tasks that failed in it; the DAG when Airflow did."""
     try:
-        return str(dag.test().state)
+        run = dag.test()
+        failed = [one.task_id for one in run.get_task_instances() if one.state == "failed"]
     except Exception as error:
         print(f"{dag.dag_id}: Airflow itself failed, {type(error).__name__}", file=sys.stderr)
-        return "failed"
+        return "failed", [dag.dag_id]
+    return str(run.state), sorted(f"{dag.dag_id}.{task}" for task in failed)
+
+
+def night_report(settings: Settings) -> Path:
+    """Where `night` says which tasks failed, for who started it: `{"failed": ["publish.link"]}`."""
+    return airflow_home(settings) / "night.json"
 
 
 def night(settings: Settings) -> int:
     """Run the night and print a line per DAG; Airflow's own output goes to a file."""
-    log = airflow_home(settings) / "logs" / "night.log"
-    states = []
-    with _output_to(log) as terminal:
-        for dag_id, state, seconds in _night(settings, None):
+    log, report = airflow_home(settings) / "logs" / "night.log", night_report(settings)
+    states, failures = [], []
+    with (
+        alone(settings, "airflow", what="another night in Airflow", next_step="wait for its end."),
+        _output_to(log) as terminal,
+    ):
+        report.unlink(missing_ok=True)
+        for dag_id, state, failed, seconds in _night(settings):
             print(f"{dag_id:28} {state:8} {seconds:6.1f} s", file=terminal, flush=True)
             states.append(state)
-    if failed := [state for state in states if state != "success"]:
-        print(f"{len(failed)} of {len(states)} DAGs failed; why is in {log}", file=sys.stderr)
-    return 1 if failed else 0
+            failures += failed or [dag_id] * (state != "success")
+        write_json(report, {"failed": failures})
+    if bad := [state for state in states if state != "success"]:
+        print(
+            f"{len(bad)} of {len(states)} DAGs failed: {', '.join(failures)}; why is in {log}",
+            file=sys.stderr,
+        )
+    return 1 if failures else 0
 
 
 @contextmanager
@@ -258,8 +273,8 @@ def down(settings: Settings) -> int:
 def _choose_password(path: Path) -> None:
     """A password for user admin, chosen before Airflow would choose one and print it into a log."""
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(json.dumps({"admin": secrets.token_urlsafe(12)}))
+        write_json(path, {"admin": secrets.token_urlsafe(12)})
+    read_json(path, dict[str, Annotated[str, Field(min_length=8)]], WRITTEN_AGAIN)
 
 
 def _wait_until_healthy(services: dict[str, subprocess.Popen[bytes]], parts: list[str]) -> None:
@@ -276,13 +291,14 @@ def _wait_until_healthy(services: dict[str, subprocess.Popen[bytes]], parts: lis
 
 def _note(pidfile: Path, pids: list[int]) -> None:
     """Process ids with their start times, so that a reused id is never mistaken for ours."""
-    pidfile.write_text(json.dumps([[pid, psutil.Process(pid).create_time()] for pid in pids]))
+    write_json(pidfile, [[pid, psutil.Process(pid).create_time()] for pid in pids])
 
 
 def _alive(pidfile: Path) -> list[psutil.Process]:
     """The processes noted in the file that still run, `up` itself first."""
     found = []
-    for pid, created in json.loads(pidfile.read_text()) if pidfile.exists() else []:
+    kind = list[tuple[int, float]]
+    for pid, created in read_json(pidfile, kind, WRITTEN_AGAIN) if pidfile.exists() else []:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             if process.create_time() == created:
@@ -318,11 +334,13 @@ def main() -> int:
     parser.add_argument("command", choices=commands)
     chosen = parser.parse_args().command
     os.umask(0o077)
+    print_no_traces()
     try:
         settings = Settings()
         os.environ.update(environment(settings) | os.environ)
         return commands[chosen](settings)
-    except MuaraError as error:
+    except Exception as failure:
+        error = ours(failure)
         print(error, file=sys.stderr)
         return error.exit_code
 

@@ -12,6 +12,7 @@ from common.definition import Source, load_source, load_sources
 from common.settings import Settings
 from dags.failures import as_airflow_failures
 from dags.schedule import at, retrying
+from dags.settled import settled
 
 
 @task(trigger_rule=TriggerRule.ALL_DONE, multiple_outputs=False)
@@ -49,14 +50,14 @@ def dag_of(source: Source, settings: Settings) -> DAG:
         tags=["reconcile", source.agency],
         default_args=retrying(source, settings),
     ) as dag:
-        chain(
-            *(
-                reconcile_stream.override(
-                    task_id=stream.name, pool=source.name, doc_md=stream.title
-                )(source.name, stream.name)
-                for stream in source.streams
+        streams = [
+            reconcile_stream.override(task_id=stream.name, pool=source.name, doc_md=stream.title)(
+                source.name, stream.name
             )
-        )
+            for stream in source.streams
+        ]
+        chain(*streams)
+        streams >> settled()
     return dag
 
 

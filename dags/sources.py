@@ -20,6 +20,7 @@ from common.settings import Settings
 from dags import assets
 from dags.failures import as_airflow_failures
 from dags.schedule import retrying
+from dags.settled import settled
 
 COUNTS = ("extracted", "inserted", "updated", "unchanged", "quarantined", "excluded", "deleted")
 
@@ -71,11 +72,6 @@ def judge_again(source_name: str) -> dict[str, int]:
         if failures:
             raise failures[0]
         return {account.stream: account.extracted for account in accounts}
-
-
-@task(trigger_rule=TriggerRule.ALL_SUCCESS)
-def settled() -> None:
-    """Tell whoever waits that every stream landed and is judged by tonight's rules."""
 
 
 def dag_of(source: Source, settings: Settings) -> DAG:

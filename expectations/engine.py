@@ -36,6 +36,7 @@ from pydantic.v1 import ValidationError
 from sqlalchemy.dialects.postgresql.base import PGCompiler
 
 from common.errors import DefinitionError
+from common.quoting import identifier
 from expectations.suite import Rule, cannot_be_run
 
 DUCKDB_ERROR = re.compile(r"duckdb\.(\w+Exception)")
@@ -74,7 +75,9 @@ class StagingDatasource(SQLDatasource):
             own = connection.cursor()
             if empty:
                 (database,) = own.execute("SELECT current_database()").fetchall()[0]
-                own.execute(f"CREATE TEMP VIEW typed AS FROM {database}.main.typed LIMIT 0")
+                own.execute(
+                    f"CREATE TEMP VIEW typed AS FROM {identifier(database)}.main.typed LIMIT 0"
+                )
             return duckdb_engine.ConnectionWrapper(own)
 
         engine = sa.create_engine(

@@ -11,9 +11,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from common.errors import TooFewRows
+from common.errors import QueryRefused, TooFewRows
+from common.given_sql import check_query
+from common.quoting import identifier, literal
 from expectations.queries import queries
-from expectations.suite import AllButOne, Rule, cannot_be_run
+from expectations.suite import AllButOne, Rule, cannot_be_run, may_judge_by
 
 ROW_CONDITION = re.compile(r"SELECT _row(, \w+)+ \nFROM typed \nWHERE (?P<condition>.+)", re.DOTALL)
 """How Great Expectations asks for the rows that break a rule about single rows."""
@@ -123,6 +125,10 @@ def _note_broken(
     would need all memory at once. Raises DefinitionError for a rule that cannot be run."""
     conditions, others = [], []
     for rule, query in asked:
+        try:
+            check_query(query, may_judge_by)
+        except QueryRefused as refused:
+            raise cannot_be_run(rule, refused.what, where) from None
         found = ROW_CONDITION.fullmatch(query)
         if found and not SUBQUERY.search(found["condition"]):
             conditions.append((rule, found["condition"]))
@@ -155,7 +161,7 @@ def _note_conditions(
         for bit, (_, condition) in enumerate(conditions)
     )
     names = ", ".join(
-        f"({1 << bit}, '{rule.rule}', '{rule.severity}')"
+        f"({1 << bit}, {literal(rule.rule)}, {literal(rule.severity)})"
         for bit, (rule, _) in enumerate(conditions)
     )
     connection.execute(
@@ -173,7 +179,7 @@ def _tolerate(connection: duckdb.DuckDBPyConnection, rule: Rule) -> None:
     """Take a rule out of `broken` that holds for the share of rows which it asks for: of all rows,
     or of those that have a value where the rule is about values."""
     column = rule.arguments.get("column")
-    asked = "*" if column is None or rule.kind.endswith("_be_null") else f'"{column}"'
+    asked = "*" if column is None or rule.kind.endswith("_be_null") else identifier(column)
     connection.execute(
         f"""
         DELETE FROM broken WHERE rule = $rule AND (
@@ -187,7 +193,8 @@ def _tolerate(connection: duckdb.DuckDBPyConnection, rule: Rule) -> None:
 def _spare(connection: duckdb.DuckDBPyConnection, rule: Rule, spared: AllButOne) -> None:
     """Take out of `broken` the one row of each group that the rule does not implicate. A row that
     another critical rule rejects is no rival to the others."""
-    among = ", ".join(f'"{column}"' for column in spared.among)
+    by = identifier(spared.by)
+    among = ", ".join(identifier(column) for column in spared.among)
     best = {"first": "min", "last": "max"}[spared.spare]
     connection.execute(
         f"""
@@ -195,8 +202,8 @@ def _spare(connection: duckdb.DuckDBPyConnection, rule: Rule, spared: AllButOne)
             SELECT _row FROM known
             WHERE NOT ({rule.arguments["condition"]}) AND (_row IS NULL OR _row NOT IN (
                 SELECT _row FROM broken WHERE rule <> $rule AND severity = 'critical'))
-            QUALIFY "{spared.by}" = {best}("{spared.by}") OVER (PARTITION BY {among})
-                AND count(*) OVER (PARTITION BY {among}, "{spared.by}") = 1)
+            QUALIFY {by} = {best}({by}) OVER (PARTITION BY {among})
+                AND count(*) OVER (PARTITION BY {among}, {by}) = 1)
         """,
         {"rule": rule.rule},
     )

@@ -22,17 +22,19 @@ type), `<column>_unknown` (a code outside `values` or `codes`), `key_missing` an
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.access import NAME
 from common.definition import Column, Source, Stream
-from common.errors import DefinitionError
+from common.definition_files import Unreadable, read_model
+from common.errors import DefinitionError, QueryRefused
+from common.given_sql import TableName, check_expression
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.tables import Table, tables
 
@@ -40,6 +42,16 @@ IMPLIED = "source.yml"
 SCHEMA = "warehouse/tables"
 KEY_SHARED = "key_shared"
 Severity = Literal["critical", "warning", "info"]
+
+
+ARGUMENTS = frozenset({
+    "column", "column_A", "column_B", "column_list", "column_set", "condition", "double_sided",
+    "exact_match", "ignore_row_if", "like_pattern", "like_pattern_list", "mostly", "match_on",
+    "max_value", "min_value", "or_equal", "parse_strings_as_datetimes", "regex", "regex_list",
+    "strict_max", "strict_min", "strftime_format", "sum_total", "threshold", "ties_okay", "type_",
+    "type_list", "value", "value_pairs_set", "value_set",
+})  # fmt: skip
+"""What an expectation may be told: values, names of columns and one condition, never a query."""
 
 
 class AllButOne(BaseModel):
@@ -200,19 +212,46 @@ def _implied_of(table: Table) -> list[Rule]:
 F = TypeVar("F", bound=BaseModel)
 
 
+def may_judge_by(table: TableName) -> bool:
+    """A rule looks at its batch, the night, sound rows of its source, references and core."""
+    if table.catalog or table.schema:
+        return table.catalog == "lake" and table.schema in ("ref", "core")
+    return table.name in ("typed", "known", "night") or table.name.startswith("current_")
+
+
+def _faults(rule: Rule) -> Iterator[str]:
+    for name, value in rule.arguments.items():
+        if name not in ARGUMENTS:
+            yield f"argument {name} is not known, or is a query"
+        elif name.startswith("column"):
+            names = value if isinstance(value, list) else [value]
+            if not all(isinstance(one, str) and re.fullmatch(r"\w+", one) for one in names):
+                yield f"{name} is no name of a column"
+    if "condition" in rule.arguments:
+        try:
+            check_expression(str(rule.arguments["condition"]), may_judge_by)
+        except QueryRefused as refused:
+            yield f"its condition is refused: {refused.what}"
+
+
 def _read(path: Path, kind: type[F]) -> F:
     try:
-        return kind.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
-    except ValidationError as error:
+        found = read_model(path, kind)
         faults = [
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
+            f"{stream}.{rule.rule}: {fault}"
+            for stream, rules in next(iter(dict(found).values())).items()
+            for rule in rules
+            for fault in _faults(rule)
         ]
+    except Unreadable as error:
+        faults = error.faults
+    if faults:
         raise DefinitionError(
             f"{len(faults)} fault(s):\n  - " + "\n  - ".join(faults),
             where=f"expectations/{path.name}",
             next_step="correct the lines named, then run `muara check`.",
         ) from None
+    return found
 
 
 def columns_named_in(rules: list[Rule]) -> Callable[[str], bool]:
@@ -250,7 +289,7 @@ def implied(stream: Stream) -> list[Rule]:
         ),
         _condition(
             "key_missing",
-            " AND ".join(f'"{part}" IS NOT NULL' for part in stream.key),
+            " AND ".join(f"{identifier(part)} IS NOT NULL" for part in stream.key),
             "a row without its key cannot be followed",
             f"Kunci baris ({key}) kosong atau tidak terbaca.",
             f"Isi {key}; tanpa kunci, baris tidak dapat dikenali.",
@@ -279,11 +318,11 @@ def implied(stream: Stream) -> list[Rule]:
                 )
             )
         elif column.codes:
-            codes = f"SELECT code FROM lake.ref.code WHERE list = '{column.codes}'"
+            codes = f"SELECT code FROM lake.ref.code WHERE list = {literal(column.codes)}"
             rules.append(
                 _condition(
                     f"{column.name}_unknown",
-                    f'"{column.name}" IN ({codes})',
+                    f"{identifier(column.name)} IN ({codes})",
                     f"not in the code list {column.codes}",
                     f"Kode pada kolom {name} tidak ada dalam daftar kode resmi.",
                     f"Isi kolom {name} dengan salah satu kode pada lembar “Daftar kode”.",
@@ -327,14 +366,15 @@ def _readable(column: Column) -> tuple[str, str]:
 def _unless_read(name: str, condition: str) -> str:
     """SQL: the column has a value, or else the condition holds. Only `if` leaves the costly part
     alone where it is not needed; OR computes both sides."""
-    return f'if("{name}" IS NOT NULL, true, {condition})'
+    return f"if({identifier(name)} IS NOT NULL, true, {condition})"
 
 
 def _sent(name: str, empty: tuple[str, ...]) -> str:
     """SQL: the source sent something that does not mean empty."""
-    cleaned = f"trim(replace(\"{name}_sent\", chr(160), ' '), ' ' || chr(9) || chr(10) || chr(13))"
-    nothing = ", ".join(f"'{token}'" for token in ("", *empty))
-    return f'("{name}_sent" IS NOT NULL AND {cleaned} NOT IN ({nothing}))'
+    sent = identifier(f"{name}_sent")
+    cleaned = f"trim(replace({sent}, chr(160), ' '), ' ' || chr(9) || chr(10) || chr(13))"
+    nothing = ", ".join(literal(token) for token in ("", *empty))
+    return f"({sent} IS NOT NULL AND {cleaned} NOT IN ({nothing}))"
 
 
 def _condition(

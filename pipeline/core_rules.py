@@ -12,6 +12,7 @@ from datetime import date
 import duckdb
 
 from common import clock
+from common.quoting import literal
 from common.settings import Settings
 from expectations.queries import kept_of
 from expectations.runner import Finding, validate
@@ -54,7 +55,7 @@ def judge_core(settings: Settings) -> dict[str, list[Finding]]:
 
 def _give_context(connection: duckdb.DuckDBPyConnection, today: date) -> None:
     """`night` and, for every core table, `current_<table>`: the versions that hold."""
-    connection.execute(f"CREATE TABLE night AS SELECT DATE '{today}' AS today")
+    connection.execute(f"CREATE TABLE night AS SELECT DATE {literal(today)} AS today")
     for table in tables().values():
         if table.is_of_landing:
             connection.execute(

@@ -9,7 +9,7 @@ from common.connection import resolver
 from common.definition import Source, load_sources
 from common.errors import MuaraError, NightInPast, WarehouseFault
 from common.settings import Settings
-from pipeline.night import Check
+from pipeline.night import Check, contracts_check
 from transforms.conform import conform_of
 from transforms.standardise.typed import typed
 from warehouse import rebuild
@@ -22,7 +22,6 @@ from warehouse.catalog import (
     require_night,
 )
 from warehouse.damage import look
-from warehouse.shares import load_contracts
 
 FREE_BYTES_WANTED = 2 * 1024**3
 
@@ -32,9 +31,9 @@ def examine(settings: Settings, *, rebuilt: bool = False, every: bool = False) -
     with `rebuilt`, core against its rebuild from landing; with `every`, the contents of all data
     files."""
     sources = load_sources(settings)
-    load_contracts(settings)
     answers = [
         Check("definitions", True, f"{len(sources)} sources"),
+        contracts_check(settings),
         _extensions(settings),
         _disk(settings),
         _connections(settings, sources),

@@ -22,6 +22,7 @@ from common import clock
 from common.errors import DefinitionError, WarehouseFault
 from common.kept import kept, key_of
 from common.log import log
+from common.quoting import literal
 from common.settings import Settings
 from transforms import identity, standardise
 from transforms.identity import affected, golden, matching, training
@@ -74,7 +75,7 @@ class Linked:
 
 def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) -> Linked:
     """Link all mentions of people that core holds; `dry_run`: tell what that would change, and
-    change nothing.
+    change nothing. Another linking, or an erasure, is waited for.
 
     Raises DefinitionError without the reference of an impact assessment, which matching groups of
     personal data needs (UU 27/2022 Ps 34(2)), and WarehouseFault where there is nothing to link.
@@ -87,9 +88,14 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
             'impact_assessment = "PDP/3/2026", or MUARA_IMPACT_ASSESSMENT.',
         )
     require_night(settings)
+    with linking.alone(settings):
+        return _link(settings, retrain, dry_run)
+
+
+def _link(settings: Settings, retrain: bool, dry_run: bool) -> Linked:
     began = time.monotonic()
     with naming_damage(settings), closing(open_duckdb(settings)) as connection:
-        connection.execute(f"SET memory_limit = '{settings.linkage_memory_limit}B'")
+        connection.execute(f"SET memory_limit = {literal(f'{settings.linkage_memory_limit}B')}")
         attach(connection, settings)
         connection.execute("USE memory.main")
         today, rules = clock.today(settings), _rules()
@@ -174,7 +180,7 @@ def _gather_changes(
 
 
 def _set_night(connection: duckdb.DuckDBPyConnection, night: date) -> None:
-    connection.execute(f"CREATE OR REPLACE TEMP MACRO tonight() AS DATE '{night}'")
+    connection.execute(f"CREATE OR REPLACE TEMP MACRO tonight() AS DATE {literal(night)}")
 
 
 def _create(

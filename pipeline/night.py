@@ -2,30 +2,34 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import duckdb
 
 from common import clock
+from common import night as order
 from common.connection import Resolver
-from common.definition import Source
-from common.errors import MuaraError
+from common.definition import Source, load_sources
+from common.errors import MuaraError, WarehouseFault
+from common.home_files import write_json
+from common.lock import alone
 from common.log import log
 from common.settings import Settings
-from pipeline import alarms, leave, open311
-from pipeline.core_rules import judge_core
-from pipeline.data_docs import write_data_docs
-from pipeline.rejections import FOLDER
+from pipeline import leave
 from pipeline.replay import replay_due
-from pipeline.sync import prepare, sync
+from pipeline.steps import STEPS, Counts, Skipped
+from pipeline.sync import own_errors, sync
 from warehouse import alarms as stored
-from warehouse import finding, manifest
-from warehouse.account import attempts
+from warehouse import finding, manifest, steps
+from warehouse.account import attempts, last_batch
 from warehouse.catalog import disagreements, reading
-from warehouse.copies import copy_catalog
 from warehouse.damage import look
-from warehouse.shares import load_contracts
+from warehouse.shares import read_contracts
 
+CHECK = "check"
 NAMES_SAMPLED = 500
 
 
@@ -38,49 +42,104 @@ class Check:
     detail: str
 
 
-def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[MuaraError]:
-    """The night without Airflow: every stream, what is to be judged again, core's own rules, then
-    publish, deliver, send and the morning's alarms. Returns its failures.
+@contextmanager
+def one_night(settings: Settings) -> Iterator[None]:
+    """The lock of whoever runs a whole night, or moves the sample city to the next day.
 
-    One source's failure never stops the others.
+    Raises WarehouseBusy after `lock_timeout_seconds`.
     """
-    failures: list[MuaraError] = []
-    prepare(settings, sources)
-    for source in sources.values():
+    with alone(
+        settings,
+        "night",
+        what="another night",
+        next_step="wait for it to end; one more finds only what is new since.",
+    ):
+        yield
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A task of the night that failed, named as in Airflow: `sync_cctv.monitor`."""
+
+    task: str
+    error: MuaraError
+
+
+def run(settings: Settings, sources: dict[str, Source], resolve: Resolver) -> list[Failure]:
+    """The night without Airflow, in the order of `common.night`, up to the checks, which the caller
+    asks. Returns its failures; none stops what comes after it."""
+    failures = []
+    for stage in order.BEFORE_SOURCES:
+        failures += _run_stage(settings, stage, resolve)
+    for source in order.by_schedule(sources):
+        dag = f"sync_{source.name}"
         for stream in source.streams:
             try:
                 sync(settings, source, stream, resolve)
             except MuaraError as error:
-                failures.append(error)
-        failures += replay_due(settings, source)[1]
-    steps = [
-        judge_core,
-        write_data_docs,
-        leave.publish,
-        leave.deliver,
-        leave.return_rejections,
-        copy_catalog,
-    ]
-    if settings.impact_assessment:
-        from pipeline.link import link
-
-        steps.insert(0, link)
-    for step in steps:
-        try:
-            step(settings)
-        except MuaraError as error:
-            log.error(f"{step.__name__}_failed", error=error.code, text=str(error))
-            failures.append(error)
-    try:
-        open311.send(settings, resolve)
-    except MuaraError as error:
-        failures.append(error)
-    try:
-        alarms.check(settings, sources, resolve)
-    except MuaraError as error:
-        log.error("alarms_failed", error=error.code, text=str(error))
-        failures.append(error)
+                failures.append(Failure(f"{dag}.{stream.name}", error))
+        again = replay_due(settings, source)[1]
+        failures += [Failure(f"{dag}.judge_again", error) for error in again]
+    for stage in order.AFTER_SOURCES:
+        failures += _run_stage(settings, stage, resolve)
     return failures
+
+
+def _run_stage(settings: Settings, stage: order.Stage, resolve: Resolver) -> list[Failure]:
+    failures = []
+    for step in stage.steps:
+        if step.name == CHECK:
+            continue
+        try:
+            take(settings, stage, step, resolve)
+        except MuaraError as error:
+            failures.append(Failure(stage.task(step), error))
+    return failures
+
+
+def take(
+    settings: Settings, stage: order.Stage, step: order.Step, resolve: Resolver
+) -> Counts | Skipped:
+    """Run one step and record what became of it. Raises what it raises."""
+    task, started_at = stage.task(step), clock.now()
+
+    def ended(outcome: Literal["done", "skipped", "failed"], code: str | None, why: str | None):
+        return steps.Outcome(
+            clock.today(settings), task, outcome, code, why, started_at, clock.now()
+        )
+
+    try:
+        with own_errors(task):
+            found = check(settings) if step.name == CHECK else STEPS[step.name](settings, resolve)
+    except MuaraError as error:
+        log.error("step_failed", task=task, error=error.code, text=str(error))
+        with suppress(MuaraError, duckdb.Error):  # a warehouse that cannot be written
+            steps.record(settings, ended("failed", error.code, str(error)))
+        raise
+    skipped = found.why if isinstance(found, Skipped) else None
+    steps.record(settings, ended("skipped" if skipped else "done", None, skipped))
+    return found
+
+
+def check(settings: Settings) -> Counts:
+    """The checks of tonight, for Airflow; their answers are left for `muara night`. Raises
+    WarehouseFault naming those that do not hold."""
+    with reading(settings) as connection:
+        before = last_batch(connection, before=clock.today(settings))
+    asked = checks(settings, load_sources(settings), before)
+    write_json(answers_of(settings), [vars(one) for one in asked])
+    if broken := [one for one in asked if not one.holds]:
+        raise WarehouseFault(
+            "; ".join(f"not so: {one.name} ({one.detail})" for one in broken),
+            where=f"night of {clock.today(settings)}",
+            next_step="`muara status` names each stream and step that failed.",
+        )
+    return {"checks": len(asked)}
+
+
+def answers_of(settings: Settings) -> Path:
+    """Where `check` leaves what it was answered."""
+    return settings.home / "checks.json"
 
 
 def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> list[Check]:
@@ -88,6 +147,8 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
     with reading(settings) as connection:
         tonight = attempts(connection, after_batch=after_batch)
         wrong_shape = disagreements(connection, sources)
+        after = steps.outcomes(connection, clock.today(settings))
+        untold = list(_untold(settings, stored.alarms(connection)))
         leaks = list(_leaks(settings, _canaries(connection)))
         broken = [
             f"{one.stream}.{one.rule}"
@@ -103,10 +164,13 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
                   and one.outcome == "loaded"]  # fmt: skip
     return [
         _check("every stream loaded", missing, f"{len(loaded)} of {len(wanted)} streams"),
+        _check("every step of the night done", list(_undone(after)), f"{len(after)} steps"),
+        _check("alarms reached somebody", untold, "none waits for a channel"),
         _check("every row accounted for", unbalanced, f"{len(tonight)} batches balance"),
         _check("tables as the schema home says", sorted(wrong_shape), "no difference"),
         _check("core keeps its own rules", broken, "no critical rule broken"),
         _check("no person in logs or metadata", leaks, "no name or number found"),
+        contracts_check(settings),
         _verified(settings, sources),
         _undamaged(settings),
     ]
@@ -140,24 +204,46 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
     }
 
 
+def _untold(settings: Settings, known: list[stored.Alarm]) -> Iterator[str]:
+    """Open alarms that no channel took, though there are channels and they were not resting."""
+    for alarm in known:
+        waits = alarm.state == "open" and not alarm.told_at
+        if settings.channels and waits and alarm.channel_outcome != "quiet_hours":
+            yield f"alarm {alarm.alarm_id} ({alarm.channel_outcome})"
+
+
+def _undone(after: dict[str, steps.Outcome]) -> Iterator[str]:
+    """The steps that failed tonight or were not tried."""
+    for stage in order.STAGES:
+        for step in stage.steps:
+            task = stage.task(step)
+            if step.name != CHECK and task not in after:
+                yield f"{task} did not run"
+            elif step.name != CHECK and after[task].outcome == "failed":
+                yield f"{task} failed ({after[task].error_code})"
+
+
 def _check(name: str, faults: list[str], otherwise: str) -> Check:
     return Check(name, not faults, ", ".join(faults[:10]) if faults else otherwise)
 
 
 def _verified(settings: Settings, sources: dict[str, Source]) -> Check:
-    folders = [settings.home / "published" / "current"]
-    night = str(clock.today(settings))
-    extracts = settings.home / "extracts"
-    folders += [extracts / agency / night for agency in load_contracts(settings)]
-    owners = sorted({source.agency for source in sources.values()})
-    folders += [extracts / agency / FOLDER for agency in owners]
+    due = leave.due(settings, sources, clock.today(settings))
     faults = []
-    for folder in folders:
-        try:
-            manifest.verify(folder)
-        except MuaraError as error:
-            faults.append(str(error))
-    return _check("what left matches its manifest", faults, f"{len(folders)} verified")
+    with manifest.leaving(settings):
+        for folder, files in due.items():
+            try:
+                manifest.verify(folder, files)
+            except MuaraError as error:
+                faults.append(str(error))
+    return _check("what left matches its manifest", faults, f"{len(due)} verified")
+
+
+def contracts_check(settings: Settings) -> Check:
+    """Whether every agency with a contract can be given what it says."""
+    contracts = read_contracts(settings)
+    faults = [f"{file} {some[0]}" for file, some in contracts.faults.items()]
+    return _check("contracts can be held", faults, f"{len(contracts.in_force)} in force")
 
 
 def _undamaged(settings: Settings) -> Check:

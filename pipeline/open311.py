@@ -12,7 +12,6 @@ standard has no key against doubles, so a server that does not show what it was 
 can get a report twice; an update carries the same `update_id` each time.
 """
 
-import fcntl
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,15 +31,16 @@ from common.errors import (
     MuaraError,
     SourceMalformed,
     SourceUnavailable,
-    WarehouseBusy,
 )
+from common.lock import alone
 from common.log import log
+from common.quoting import identifier, literal
 from common.settings import Settings
 from connectors.readers.records import Unreadable, canonical, parse
 from connectors.readers.rest.service import Reply, Service, Terms, connected
 from warehouse.catalog import reading, require_night
 from warehouse.outbox import COLUMNS, Outgoing, outgoing, store
-from warehouse.shares import REPORT, STATES, TEXT, Contract, Open311, load_contracts, share_of
+from warehouse.shares import REPORT, STATES, TEXT, Contract, Open311, read_contracts, share_of
 
 FORM = "application/x-www-form-urlencoded"
 KEY = ParameterKey(kind="parameter", password="api_key")
@@ -67,15 +67,15 @@ def send(settings: Settings, resolve: Resolver, agency: str | None = None) -> di
 
     Returns agency → counts of: created, accepted, refused, in_doubt, unmapped (reports of a
     category that the contract does not map), updates, updates_refused. One agency's failure does
-    not stop the others; the first is raised at the end.
+    not stop the others, nor does a fault in its contract; the first is raised at the end.
     """
     require_night(settings)
+    known = read_contracts(settings)
     contracts = {
-        name: one
-        for name, one in load_contracts(settings).items()
-        if one.open311 and agency in (None, name)
+        name: one for name, one in known.in_force.items() if one.open311 and agency in (None, name)
     }
     if agency and not contracts:
+        known.require_sound()
         raise DefinitionError(
             f"no contract for {agency} says open311",
             next_step="see docs/open311.md for what one says.",
@@ -94,6 +94,8 @@ def send(settings: Settings, resolve: Resolver, agency: str | None = None) -> di
         sent[name] = dict(counts)
     if failures:
         raise failures[0]
+    if agency is None:
+        known.require_sound()
     return sent
 
 
@@ -104,32 +106,30 @@ def _require_no_circle(settings: Settings, contract: Contract) -> None:
     assert there is not None
     for source in load_sources(settings).values():
         reads_it = any(one.connection == there.connection for one in source.streams)
-        if reads_it and f"'{source.name}'" not in dataset.row_filter:
+        if reads_it and literal(source.name) not in dataset.row_filter:
             raise DefinitionError(
                 f"source {source.name} reads the server to which these reports would go",
                 where=f"contract {contract.agency}",
-                next_step=f"add `source <> '{source.name}'` to the rowFilter of {dataset.name}.",
+                next_step=f"add `source <> {literal(source.name)}` to the rowFilter of "
+                f"{dataset.name}.",
             )
 
 
 @contextmanager
 def _alone(settings: Settings, agency: str) -> Iterator[None]:
-    """Two at once would send everything twice. Raises WarehouseBusy."""
+    """Two at once would send everything twice. Raises WarehouseBusy after the lock's time."""
     if not share_of(settings, agency).exists():
         raise DefinitionError(
             "there is no share yet",
             where=f"contract {agency}",
             next_step=f"run `muara extract {agency}` first.",
         )
-    with (settings.home / "shares" / f".{agency}-open311.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WarehouseBusy(
-                "its reports are being sent right now",
-                where=f"contract {agency}",
-                next_step="wait for that to end.",
-            ) from None
+    with alone(
+        settings,
+        f"open311.{agency}",
+        what=f"another `muara send {agency}`",
+        next_step="wait for that to end.",
+    ):
         yield
 
 
@@ -381,12 +381,14 @@ def _due_reports(settings: Settings, contract: Contract) -> list[dict[str, Any]]
     """Reports of the share that were never sent, did not arrive, or were refused under another
     version of the contract."""
     text = contract.of(TEXT)
-    joined = f'LEFT JOIN share."{text.name}" AS text USING (source_record_id)' if text else ""
+    joined = (
+        f"LEFT JOIN share.{identifier(text.name)} AS text USING (source_record_id)" if text else ""
+    )
 
     def granted(table: str, alias: str, column: str) -> str:
         dataset = contract.of(table)
         names = [name for name, _ in dataset.columns] if dataset else []
-        return f'{alias}."{column}"' if column in names else "NULL"
+        return f"{alias}.{identifier(column)}" if column in names else "NULL"
 
     report = contract.of(REPORT)
     assert report
@@ -400,7 +402,7 @@ def _due_reports(settings: Settings, contract: Contract) -> list[dict[str, Any]]
                 {granted(REPORT, "report", "longitude")} AS longitude,
                 {granted(TEXT, "text", "description")} AS description,
                 {granted(TEXT, "text", "address")} AS address
-            FROM share."{report.name}" AS report {joined}
+            FROM share.{identifier(report.name)} AS report {joined}
             LEFT JOIN lake.ops.outbox ON outbox.agency = ?
                 AND outbox.report_id = CAST(report.source_record_id AS VARCHAR)
             WHERE outbox.state IS NULL OR outbox.state = 'waiting'
@@ -419,12 +421,12 @@ def _due_states(
     states = contract.of(STATES)
     if states is None:
         return []
-    known = ", ".join(f"'{state}'" for state in TOLD)
+    known = ", ".join(literal(state) for state in TOLD)
     with _beside_the_share(settings, contract) as connection:
         rows = connection.execute(
             f"""
             SELECT {COLUMNS}, status.status_number, status.state, status.reached_at
-            FROM lake.ops.outbox JOIN share."{states.name}" AS status
+            FROM lake.ops.outbox JOIN share.{identifier(states.name)} AS status
                 ON outbox.report_id = CAST(status.source_record_id AS VARCHAR)
             WHERE outbox.agency = ? AND outbox.state = 'created'
                 AND status.status_number > outbox.states_sent AND status.state IN ({known})
@@ -442,5 +444,5 @@ def _beside_the_share(
     """A connection that sees the lake and, as `share`, the agency's share."""
     with reading(settings) as connection:
         path = share_of(settings, contract.agency)
-        connection.execute(f"ATTACH '{path}' AS share (READ_ONLY)")
+        connection.execute(f"ATTACH {literal(path)} AS share (READ_ONLY)")
         yield connection

@@ -17,9 +17,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from common.access import INSTEAD
 from common.connection import Resolver
 from common.definition import Source, Stream, folder_of
 from common.errors import SourceShapeChanged
+from common.home_files import write_whole
 from common.settings import Settings
 from common.shape import Drift
 from connectors.readers import Pull
@@ -89,8 +91,7 @@ def propose(settings: Settings, source: Source, resolve: Resolver) -> Proposal:
     original = (folder_of(settings, source) / "source.yml").read_text()
     proposed = edited(original, source, found)
     path = settings.home / "proposals" / source.name / "source.yml"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.write_text(proposed)
+    write_whole(path, proposed)
     diff = unified_diff(
         original.splitlines(), proposed.splitlines(), "now", "proposed", lineterm=""
     )
@@ -155,6 +156,8 @@ def _worked_in(stream: CommentedMap, own: Stream, difference: Difference) -> str
     columns, drift = stream["columns"], difference.drift
     used = f", used by {', '.join(difference.downstream)}" if difference.downstream else ""
     match drift.kind:
+        case "new" if INSTEAD in drift.column:
+            return f"decide: its name cannot be written here, ask for another: {drift.column}"
         case "new":
             names = [one["name"] for one in columns.values()]
             ours = _quoted(_our_name(drift.column, names))
@@ -199,8 +202,12 @@ def _rename(columns: CommentedMap, old: str, new: str) -> None:
 
 
 def _quoted(name: str) -> str:
-    """Quoted where YAML would take it for something else: no, 1, null."""
-    return name if yaml.safe_load(name) == name else DoubleQuotedScalarString(name)
+    """Quoted where YAML would take it for something else: no, 1, null, {x."""
+    try:
+        is_plain = yaml.safe_load(name) == name
+    except yaml.YAMLError:
+        is_plain = False
+    return name if is_plain else DoubleQuotedScalarString(name)
 
 
 def _our_name(name: str, taken: list[str]) -> str:

@@ -16,6 +16,7 @@ from common.definition import Source, Stream
 from common.errors import Unreconciled
 from common.log import log
 from common.log import stage as mark
+from common.quoting import identifier, literal
 from common.settings import Settings
 from connectors.readers import Progress, Pull, Sums, differing
 from connectors.readers.sql.difference import bits_for, moved
@@ -123,12 +124,14 @@ def _from_the_cursor_on(stream: Stream, progress: Progress) -> str:
     if progress.covered_until is None:
         return "_there IS NOT NULL"
     low = progress.covered_until - overlap_of(stream)
-    sent = f'raw."{stream.columns[stream.cursor.column].name}"'
+    sent = f"raw.{identifier(stream.columns[stream.cursor.column].name)}"
     if stream.read.reader == "sql":
         stamp, unstamped = f"TRY_CAST({sent} AS TIMESTAMP)", f"{sent} IS NULL OR "
     else:
         stamp, unstamped = f"CAST(TRY_CAST({sent} AS TIMESTAMPTZ) AS TIMESTAMP)", ""
-    return f"_there IS NOT NULL AND ({unstamped}coalesce({stamp} >= TIMESTAMP '{low}', false))"
+    return (
+        f"_there IS NOT NULL AND ({unstamped}coalesce({stamp} >= TIMESTAMP {literal(low)}, false))"
+    )
 
 
 def _in_moved_buckets(pull: Pull, area: staging.Staging, progress: Progress) -> str:
@@ -142,7 +145,7 @@ def _in_moved_buckets(pull: Pull, area: staging.Staging, progress: Progress) -> 
     if found is None:  # it would be summed in another way, so all of it is read
         return "true"
     area.connection.register("moved", pa.table({"bucket": pa.array(found, pa.int64())}))
-    key = [f'coalesce(raw."{part}", ours."{part}")' for part in area.stream.key]
+    key = [f"coalesce(raw.{identifier(part)}, ours.{identifier(part)})" for part in area.stream.key]
     return f"{key_bucket(key, bits)} IN (SELECT bucket FROM moved)"
 
 

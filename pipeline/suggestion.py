@@ -19,6 +19,7 @@ import yaml
 from common import clock
 from common.definition import Column, Source, Stream
 from common.errors import DefinitionError
+from common.quoting import identifier, literal
 from common.settings import Settings
 from expectations.suite import Rule, load_rules
 from transforms.standardise.typed import typed
@@ -136,7 +137,8 @@ def _past(connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream)
         f"""
         CREATE TEMP TABLE good AS
         SELECT batch_id, night, extracted FROM lake.ops.ledger
-        WHERE source = '{source.name}' AND stream = '{stream.name}' AND outcome = 'loaded'
+        WHERE source = {literal(source.name)} AND stream = {literal(stream.name)}
+            AND outcome = 'loaded'
             AND night > (SELECT max(night) FROM lake.ops.ledger) - {NIGHTS}
         """
     )
@@ -204,7 +206,7 @@ def _of_nulls(
     connection: duckdb.DuckDBPyConnection, column: Column
 ) -> Iterator[tuple[dict[str, Any], str]]:
     ((share,),) = connection.execute(
-        f'SELECT count(*) FILTER ("{column.name}" IS NULL) / count(*) FROM past'
+        f"SELECT count(*) FILTER ({identifier(column.name)} IS NULL) / count(*) FROM past"
     ).fetchall()
     if share < 0.5 and not column.required:
         mostly = {} if share == 0 else {"mostly": round(max(0.0, 1 - 1.5 * share - 0.01), 2)}
@@ -220,9 +222,9 @@ def _of_nulls(
 def _of_numbers(
     connection: duckdb.DuckDBPyConnection, column: Column
 ) -> Iterator[tuple[dict[str, Any], str]]:
+    name = identifier(column.name)
     low, high, distinct, rows = connection.execute(
-        f'SELECT min("{column.name}"), max("{column.name}"), '
-        f'approx_count_distinct("{column.name}"), count("{column.name}") FROM past'
+        f"SELECT min({name}), max({name}), approx_count_distinct({name}), count({name}) FROM past"
     ).fetchall()[0]
     is_number_of_a_row = column.type == "integer" and distinct > rows * SAME_NUMBER
     if rows >= ENOUGH_ROWS and not is_number_of_a_row:
@@ -252,14 +254,14 @@ def _of_moments(
     connection: duckdb.DuckDBPyConnection, column: Column
 ) -> Iterator[tuple[dict[str, Any], str]]:
     low, rows = connection.execute(
-        f'SELECT min(year("{column.name}")), count("{column.name}") FROM past'
+        f"SELECT min(year({identifier(column.name)})), count({identifier(column.name)}) FROM past"
     ).fetchall()[0]
     if rows >= ENOUGH_ROWS:
         first = date(low - low % 10, 1, 1)
         yield (
             {
                 "rule": f"{column.name}_too_early",
-                "expect_rows_to_satisfy": {"condition": f"{column.name} >= DATE '{first}'"},
+                "expect_rows_to_satisfy": {"condition": f"{column.name} >= DATE {literal(first)}"},
             },
             "to the decade",
         )
@@ -271,7 +273,7 @@ def _of_text(
     name = column.name
     codes = connection.execute(
         f"""
-        SELECT "{name}", count(*) FROM past WHERE "{name}" IS NOT NULL
+        SELECT {identifier(name)}, count(*) FROM past WHERE {identifier(name)} IS NOT NULL
         GROUP BY 1 ORDER BY 1 LIMIT {CODES_AT_MOST + 1}
         """
     ).fetchall()
@@ -287,9 +289,10 @@ def _of_text(
         return
     shapes = connection.execute(
         f"""
-        SELECT regexp_replace(regexp_replace(regexp_replace("{name}", '[0-9]', '9', 'g'),
+        SELECT regexp_replace(regexp_replace(regexp_replace({identifier(name)}, '[0-9]', '9', 'g'),
             '\\p{{Lu}}', 'A', 'g'), '\\p{{Ll}}', 'a', 'g') AS shape, count(*)
-        FROM past WHERE "{name}" IS NOT NULL GROUP BY 1 ORDER BY 2 DESC LIMIT {SHAPES_AT_MOST + 1}
+        FROM past WHERE {identifier(name)} IS NOT NULL
+        GROUP BY 1 ORDER BY 2 DESC LIMIT {SHAPES_AT_MOST + 1}
         """
     ).fetchall()
     if 0 < len(shapes) <= SHAPES_AT_MOST and all(
@@ -305,7 +308,7 @@ def _of_text(
         )
         return
     shortest, longest = connection.execute(
-        f'SELECT min(length("{name}")), max(length("{name}")) FROM past'
+        f"SELECT min(length({identifier(name)})), max(length({identifier(name)})) FROM past"
     ).fetchall()[0]
     if longest:
         yield {

@@ -18,6 +18,7 @@ import duckdb
 
 from common import clock
 from common.errors import DefinitionError, WarehouseFault
+from common.quoting import literal
 from common.settings import Settings
 from portal import quality, review
 from portal.words import strength, title, words
@@ -218,7 +219,7 @@ def _sides(
     both = [Mention.read(one) for one in (question.one, question.other)]
     # One after the other: a single equality is found in the files, an IN reads them whole.
     records = " UNION ALL ".join(
-        f"FROM lake.core.mention_identity WHERE source_record_id = '{one.source_record_id}'"
+        f"FROM lake.core.mention_identity WHERE source_record_id = {literal(one.source_record_id)}"
         for one in both
     )
     connection.execute(

@@ -25,6 +25,7 @@ from uuid import UUID, uuid4
 import duckdb
 
 from common.errors import DefinitionError
+from common.quoting import literal
 from transforms.identity.mentions import REGISTRY
 from transforms.identity.partition import CERTAIN
 from warehouse import decisions
@@ -85,6 +86,7 @@ def gather(connection: duckdb.DuckDBPyConnection) -> None:
     people can hold against each other; who shares no more comes last, for people know no more than
     the model.
     """
+    registry = literal(REGISTRY)
     tells = " OR ".join(
         f"(first.{name} IS NOT NULL AND second.{name} IS NOT NULL)" for name in TELLING
     )
@@ -97,9 +99,9 @@ def gather(connection: duckdb.DuckDBPyConnection) -> None:
         CREATE OR REPLACE TEMP TABLE candidate AS
         SELECT role || ':' || source_record_id AS one,
             other_role || ':' || other_source_record_id AS other, weight, probability,
-            role = '{REGISTRY}' AND other_role = '{REGISTRY}' AS of_residents, {STRATUM} AS stratum,
-            if(other_role = '{REGISTRY}' AND role <> '{REGISTRY}', count(*) FILTER (
-                other_role = '{REGISTRY}' AND probability >= {EXCLUDED}) OVER (PARTITION BY one)
+            role = {registry} AND other_role = {registry} AS of_residents, {STRATUM} AS stratum,
+            if(other_role = {registry} AND role <> {registry}, count(*) FILTER (
+                other_role = {registry} AND probability >= {EXCLUDED}) OVER (PARTITION BY one)
                 - (probability >= {EXCLUDED})::INT, 0) AS rivals
         FROM lake.ops.person_pair;
         CREATE OR REPLACE TEMP TABLE drawn AS

@@ -69,9 +69,13 @@ def _attempt(row: tuple[Any, ...]) -> Attempt:
     )  # fmt: skip
 
 
-def last_batch(connection: duckdb.DuckDBPyConnection) -> int:
-    """The newest batch number; 0 before the first."""
-    row = connection.execute("SELECT coalesce(max(batch_id), 0) FROM lake.ops.ledger").fetchone()
+def last_batch(connection: duckdb.DuckDBPyConnection, before: date | None = None) -> int:
+    """The newest batch number, of nights `before` that one if it is given; 0 where none is."""
+    row = connection.execute(
+        "SELECT coalesce(max(batch_id), 0) FROM lake.ops.ledger "
+        "WHERE $before IS NULL OR night < $before",
+        {"before": before},
+    ).fetchone()
     return int(row[0]) if row else 0
 
 

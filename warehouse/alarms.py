@@ -6,6 +6,7 @@ from datetime import date, datetime
 
 import duckdb
 
+from common.quoting import identifier
 from warehouse.catalog import insert, transaction
 
 
@@ -45,7 +46,7 @@ class Alarm:
 
 def alarms(connection: duckdb.DuckDBPyConnection, *, every: bool = False) -> list[Alarm]:
     """Those that are open or accepted, or every one; the oldest first."""
-    columns = ", ".join(f'"{field.name}"' for field in fields(Alarm))
+    columns = ", ".join(identifier(field.name) for field in fields(Alarm))
     chosen = "" if every else "WHERE state <> 'closed'"
     rows = connection.execute(
         f"SELECT {columns} FROM lake.ops.alarm {chosen} ORDER BY alarm_id"

@@ -9,6 +9,7 @@ there never was one; catalog and data folder know each other by a mark (0034).
 import os
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -19,12 +20,14 @@ from typing import TYPE_CHECKING, Literal
 
 import duckdb
 
-from common import clock
+from common import clock, scratch
 from common.definition import Source
 from common.errors import NightInPast, WarehouseFault
 from common.extensions import load, may_skip_signatures
+from common.home_files import flush_new
 from common.lock import exclusive
 from common.log import log
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.files import damaged_files, orphans
 from warehouse.mark import (
@@ -92,7 +95,7 @@ def open_duckdb(
             "threads": settings.threads,
             "autoinstall_known_extensions": False,
             "allow_unsigned_extensions": may_skip_signatures(*EXTENSIONS),
-            "temp_directory": str(spill or settings.home / "spill"),
+            "temp_directory": str(spill or scratch.spill(settings.home / "spill")),
         },
     )
     for name in EXTENSIONS:
@@ -206,7 +209,7 @@ def _attach(
     make: bool = False,
 ) -> None:
     options = [
-        f"DATA_PATH '{data}'",
+        f"DATA_PATH {literal(data)}",
         "OVERRIDE_DATA_PATH true",
         "ENCRYPTED",
         "DATA_INLINING_ROW_LIMIT 0",
@@ -215,7 +218,9 @@ def _attach(
         "READ_ONLY" if read_only else "META_JOURNAL_MODE 'WAL'",
         f"CREATE_IF_NOT_EXISTS {make}",
     ]
-    connection.execute(f"ATTACH 'ducklake:sqlite:{catalog}' AS lake ({', '.join(options)})")
+    connection.execute(
+        f"ATTACH {literal(f'ducklake:sqlite:{catalog}')} AS lake ({', '.join(options)})"
+    )
 
 
 @contextmanager
@@ -262,14 +267,6 @@ def naming_damage(settings: Settings) -> Iterator[None]:
             where=where,
             next_step="`muara doctor --all` says what is damaged and what can bring it back.",
         ) from None
-
-
-def lock_down(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """For queries people type: no files but the lake's, no way to change these settings."""
-    data = lake_folder(settings)
-    connection.execute(f"SET allowed_directories = ['{data}/']")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
 
 
 Writes = Literal["history", "replay", "upkeep"]
@@ -392,7 +389,7 @@ def catalog_tables(catalog: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     )
     try:
         load(connection, "sqlite_scanner")
-        connection.execute(f"ATTACH '{catalog}' AS tables (TYPE sqlite, READ_ONLY)")
+        connection.execute(f"ATTACH {literal(catalog)} AS tables (TYPE sqlite, READ_ONLY)")
         yield connection
     finally:
         connection.close()
@@ -426,14 +423,27 @@ def write_row(settings: Settings, table: str, row: object, message: str) -> None
 
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """BEGIN … COMMIT; ROLLBACK on any error. Hold the writer's lock around it."""
+    """BEGIN … COMMIT; ROLLBACK on any error. Hold the writer's lock around it.
+
+    The data is on the disk before the catalog says so: a loss of power after COMMIT takes nothing.
+    """
+    began = time.time()
     connection.execute("BEGIN")
     try:
         yield
+        _onto_disk(connection, began)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _onto_disk(connection: duckdb.DuckDBPyConnection, since: float) -> None:
+    """Flush the data files written since then: DuckDB leaves that to the system."""
+    ((catalog,),) = connection.execute(
+        "SELECT path FROM duckdb_databases() WHERE database_name = 'lake'"
+    ).fetchall()
+    flush_new(Path(catalog.removeprefix("sqlite:")).parent / "data", since)
 
 
 @contextmanager
@@ -507,7 +517,9 @@ def _create(
                 connection.execute(statement)
         for name, columns in lacking.items():
             for column, kind in columns:
-                connection.execute(f'ALTER TABLE lake.{name} ADD COLUMN "{column}" {kind}')
+                connection.execute(
+                    f"ALTER TABLE lake.{name} ADD COLUMN {identifier(column)} {kind}"
+                )
 
 
 def _count_nothing(connection: duckdb.DuckDBPyConnection) -> None:
@@ -737,7 +749,9 @@ def catalog_faults(
     """What SQLite's own check finds; `whole` also compares indices with their tables."""
     check = "integrity_check" if whole else "quick_check"
     try:
-        found = connection.execute(f"FROM sqlite_query('{catalog}', 'PRAGMA {check}')").fetchall()
+        found = connection.execute(
+            f"FROM sqlite_query({literal(catalog)}, {literal(f'PRAGMA {check}')})"
+        ).fetchall()
     except duckdb.Error as error:
         return [f"it cannot be read ({type(error).__name__})"]
     return [str(fault) for (fault,) in found if fault != "ok"]
@@ -766,7 +780,7 @@ def _expire_snapshots(connection: duckdb.DuckDBPyConnection, days: int) -> None:
 
 
 def forget_snapshots(connection: duckdb.DuckDBPyConnection) -> None:
-    """All but the newest, for they name files that are damaged."""
+    """All but the newest, whatever the clock says."""
     newest, _ = newest_snapshot(connection)
     past = connection.execute(
         f"SELECT snapshot_id FROM {CATALOG}.ducklake_snapshot WHERE snapshot_id < ?", [newest]
@@ -826,11 +840,13 @@ def make_equal(
     whether any does."""
     table = tables()[name]
     columns = ", ".join(
-        f'CAST("{column}" AS {kind.type}) AS "{column}"' for column, kind in table.columns.items()
+        f"CAST({identifier(column)} AS {kind.type}) AS {identifier(column)}"
+        for column, kind in table.columns.items()
     )
-    key = ", ".join(f'"{part}"' for part in table.key)
-    of_key = " AND ".join(f'one."{part}" IS NOT DISTINCT FROM differing."{part}"'
-                          for part in table.key)  # fmt: skip
+    key = ", ".join(identifier(part) for part in table.key)
+    of_key = " AND ".join(
+        f"one.{part} IS NOT DISTINCT FROM differing.{part}" for part in map(identifier, table.key)
+    )
     some_present, some_wanted = connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE wanted AS SELECT {columns} FROM ({query});

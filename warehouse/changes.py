@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from common.definition import Source, Stream
 from common.errors import DefinitionError
+from common.quoting import identifier, json_key, literal
 from warehouse.tables import landing_name
 
 CAUSES = {
@@ -119,7 +120,7 @@ class _Difference:
     ) -> None:
         self.connection, self.source, self.stream = connection, source.name, stream.name
         self.landing = f"lake.{landing_name(source, stream)}"
-        self.here = f"source = '{source.name}' AND stream = '{stream.name}'"
+        self.here = f"source = {literal(source.name)} AND stream = {literal(stream.name)}"
 
     def between(self, after: date, until: date) -> Iterator[Change]:
         self._make_batches(after, until)
@@ -146,7 +147,7 @@ class _Difference:
                 coalesce(max(batch_id) FILTER (strategy IN {WHOLE}) OVER earlier, 0) AS judged
             FROM lake.ops.ledger WHERE {self.here} AND outcome = 'loaded'
             WINDOW earlier AS (ORDER BY batch_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-            QUALIFY night > DATE '{after}' AND night <= DATE '{until}'
+            QUALIFY night > DATE {literal(after)} AND night <= DATE {literal(until)}
             """
         )
 
@@ -193,7 +194,7 @@ class _Difference:
                         list_filter(rules_of_twin, lambda one: NOT list_contains(rules, one)))
                      WHEN sound THEN rules_of_twin
                      ELSE rules END AS differing,
-                '{UNEXPLAINED}' AS cause
+                {literal(UNEXPLAINED)} AS cause
             FROM paired
             """
         )
@@ -286,9 +287,9 @@ class _Difference:
     def _compare_forms(self, batch_id: int, common: set[str], other: set[str]) -> None:
         """`definition` where the columns read before and after are equal; else `source`, and both
         where another column holds something."""
-        landed = [[f'"{name}"' for name in sorted(names)] for names in (common, other)]
+        landed = [[identifier(name) for name in sorted(names)] for names in (common, other)]
         refused = [
-            [f"json_extract_string(row_as_sent, '$.\"{name}\"')" for name in sorted(names)]
+            [f"json_extract_string(row_as_sent, {json_key(name)})" for name in sorted(names)]
             for names in (common, other)
         ]
         sent, sent_refused = (
@@ -349,11 +350,11 @@ class _Difference:
         mine = f"FROM lake.{table} WHERE {self.here}"
         return f"""(
             SELECT side, CASE WHEN side = 'closed' AND closed_reason = 'erased' THEN 'decision'
-                ELSE coalesce(cause, '{UNEXPLAINED}') END AS cause
+                ELSE coalesce(cause, {literal(UNEXPLAINED)}) END AS cause
             FROM (
                 SELECT source_record_id AS record, valid_from AS night, closed_reason,
                     'opened' AS side {mine}
                 UNION ALL
                 SELECT source_record_id, valid_to, closed_reason, 'closed' {mine})
             LEFT JOIN why USING (record, night)
-            WHERE night > DATE '{after}' AND night <= DATE '{until}')"""
+            WHERE night > DATE {literal(after)} AND night <= DATE {literal(until)})"""

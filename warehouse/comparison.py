@@ -10,6 +10,9 @@ from datetime import date, datetime
 import duckdb
 
 from common.definition import Comparison, Source, Stream
+from common.errors import DefinitionError, QueryRefused
+from common.given_sql import TableName, check_expression
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.catalog import write_row
 from warehouse.tables import landing_name
@@ -63,6 +66,7 @@ def compare(
     """Fill the counts; returns every record that differs. The connection sees the lake."""
     assert stream.compare is not None
     asked = stream.compare
+    check(asked, outcome.source)
     for sibling in other.streams:
         connection.execute(
             f"CREATE TEMP VIEW {sibling.name}_now AS FROM lake.{landing_name(other, sibling)}_now"
@@ -95,17 +99,43 @@ def compare(
     return [Disagreement(*row) for row in rows]
 
 
+def check(asked: Comparison, where: str) -> None:
+    """Its SQL is expressions over a row of the other and over what it says now. Raises
+    DefinitionError with every fault at once."""
+    parts = [*asked.key.items(), *asked.columns.items(), *asked.within.items()]
+    faults = []
+    for name, sql in [*parts, ("where", asked.where)]:
+        try:
+            check_expression(sql, may_compare_by)
+        except QueryRefused as refused:
+            faults.append(f"compare {name}: {refused.what}")
+    if faults:
+        raise DefinitionError(
+            f"{len(faults)} fault(s):\n  - " + "\n  - ".join(faults),
+            where=where,
+            next_step="correct the lines named, then run `muara check`.",
+        )
+
+
+def may_compare_by(table: TableName) -> bool:
+    if table.catalog or table.schema:
+        return table.catalog == "lake" and table.schema == "ref"
+    return table.name.endswith("_now")
+
+
 def _gather(
     connection: duckdb.DuckDBPyConnection, asked: Comparison, ours: str, theirs: str
 ) -> None:
     """Make `here` and `there` with columns k_… (key), w_… (within) and v_… (values); `belongs`:
     whether a row there should be here."""
     named = [("k", asked.key), ("w", asked.within), ("v", asked.columns)]
-    mine = ", ".join(f'"{name}" AS {kind}_{name}' for kind, some in named for name in some)
-    other = ", ".join(
-        f"{sql} AS {kind}_{name}" for kind, some in named[:2] for name, sql in some.items()
+    mine = ", ".join(
+        f"{identifier(name)} AS {kind}_{name}" for kind, some in named for name in some
     )
-    values = ", ".join(f"{sql} AS v_{name}" for name, sql in asked.columns.items())
+    other = ", ".join(
+        f"({sql}) AS {kind}_{name}" for kind, some in named[:2] for name, sql in some.items()
+    )
+    values = ", ".join(f"({sql}) AS v_{name}" for name, sql in asked.columns.items())
     within = [f"w_{name}" for name in asked.within]
     scope = (
         f"({', '.join(within)}) IN (SELECT DISTINCT ({', '.join(within)}) FROM here)"
@@ -118,7 +148,7 @@ def _gather(
         SELECT _record_id, _batch_id, _origin, {mine} FROM {ours};
         CREATE TEMP TABLE told AS
         WITH found AS (
-            SELECT _record_id, {other}, coalesce({asked.where}, false) AS belongs
+            SELECT _record_id, {other}, coalesce(({asked.where}), false) AS belongs
             FROM {theirs}_now AS {theirs})
         SELECT * REPLACE (belongs AND coalesce({scope}, false) AS belongs) FROM found;
         CREATE TEMP TABLE there AS
@@ -135,7 +165,7 @@ def _set_beside(connection: duckdb.DuckDBPyConnection, asked: Comparison) -> Non
     same_key = " AND ".join(f"here.k_{name} = there.k_{name}" for name in asked.key)
     same_place = "".join(f" AND here.w_{name} = there.w_{name}" for name in asked.within)
     differs = ", ".join(
-        f"CASE WHEN here.v_{name} IS DISTINCT FROM there.v_{name} THEN '{name}' END"
+        f"CASE WHEN here.v_{name} IS DISTINCT FROM there.v_{name} THEN {literal(name)} END"
         for name in asked.columns
     )
     connection.execute(
@@ -167,8 +197,8 @@ def _set_beside(connection: duckdb.DuckDBPyConnection, asked: Comparison) -> Non
 def _quarantined(connection: duckdb.DuckDBPyConnection, source: Source, stream: Stream) -> int:
     return _count(
         connection,
-        f"SELECT count(*) FROM lake.quarantine.row WHERE source = '{source.name}' "
-        f"AND stream = '{stream.name}' AND state = 'open'",
+        f"SELECT count(*) FROM lake.quarantine.row WHERE source = {literal(source.name)} "
+        f"AND stream = {literal(stream.name)} AND state = 'open'",
     )
 
 

@@ -13,13 +13,14 @@ import duckdb
 
 from common import clock
 from common.errors import MuaraError
+from common.quoting import literal
 from common.settings import Settings
 from warehouse import manifest
 from warehouse.catalog import ORPHANS_AT_MOST, catalog_faults, data_folder, reading
 from warehouse.files import DataFile, damaged_files, named_files, orphans, unreadable_files
 from warehouse.mark import CATALOG
 from warehouse.masks import selection
-from warehouse.publish import AUDIENCE, DATABASE, parquet, published_tables
+from warehouse.publish import AUDIENCE, files_published, parquet, published_tables
 from warehouse.rebuild import can_be_made
 from warehouse.tables import tables
 
@@ -152,7 +153,7 @@ def _history(
         if {begin, end} <= table.all_columns.keys()
     ]
     query = " UNION ALL ".join(
-        f"SELECT '{name}', count(*) FROM lake.{name} WHERE {end} < {begin}"
+        f"SELECT {literal(name)}, count(*) FROM lake.{name} WHERE {end} < {begin}"
         for name, begin, end in spans
     )
     for name, count in connection.execute(query).fetchall():
@@ -196,16 +197,16 @@ def _published(
     if not (settings.home / "published").is_dir():
         return
     try:
-        manifest.verify(current)
-    except (MuaraError, ValueError, OSError) as error:
-        yield Damage("published", getattr(error, "what", type(error).__name__), again)
+        manifest.verify(current, files_published())
+    except MuaraError as error:
+        yield Damage("published", error.what, again)
         return
     declared = {
         table.name: [name for name, _ in selection(table, AUDIENCE)] for table in published_tables()
     }
     lacking = [table.name for table in published_tables() if not parquet(current, table).is_file()]
     try:
-        with duckdb.connect(str(current / DATABASE), read_only=True) as copy:
+        with duckdb.connect(str(current / manifest.DATABASE), read_only=True) as copy:
             there = dict(
                 copy.execute(
                     "SELECT schema_name || '.' || table_name, "
@@ -214,7 +215,9 @@ def _published(
                 ).fetchall()
             )
     except duckdb.Error as error:
-        yield Damage("published", f"{DATABASE} cannot be read ({type(error).__name__})", again)
+        yield Damage(
+            "published", f"{manifest.DATABASE} cannot be read ({type(error).__name__})", again
+        )
         return
     for name in sorted(declared.keys() | there.keys()):
         if there.get(name) != declared.get(name) or name in lacking:

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from common.quoting import literal
 from warehouse.mark import CATALOG
 
 MISSING, WRONG_SIZE = "missing", "of another size"
@@ -52,8 +53,8 @@ def damaged_files(
             DataFile(*row)
             for row in connection.execute(
                 f"""
-                SELECT named.*, CASE WHEN listed.path IS NULL THEN '{MISSING}'
-                    ELSE '{WRONG_SIZE}' END
+                SELECT named.*, CASE WHEN listed.path IS NULL THEN {literal(MISSING)}
+                    ELSE {literal(WRONG_SIZE)} END
                 FROM ({_named(catalog, past=past)}) AS named LEFT JOIN listed USING (path)
                 WHERE listed.bytes IS DISTINCT FROM named.bytes ORDER BY ALL
                 """
@@ -67,11 +68,11 @@ def unreadable_files(
     """Those of the files that cannot be read whole or hold another number of rows than the catalog
     says. What is altered breaks the seal of a file's encryption."""
     for file in files:
-        name = str(data / file.path).replace("'", "''")
         try:
             held, _ = connection.execute(
-                f"SELECT count(*), bit_xor(hash(every)) FROM read_parquet('{name}', "
-                f"encryption_config = {{footer_key_value: from_base64('{file.key}')}}) AS every"
+                f"SELECT count(*), bit_xor(hash(every)) FROM read_parquet("
+                f"{literal(data / file.path)}, encryption_config = "
+                f"{{footer_key_value: from_base64({literal(file.key)})}}) AS every"
             ).fetchall()[0]
         except duckdb.Error as error:
             yield replace(file, fault=f"cannot be read ({type(error).__name__})")
@@ -149,7 +150,7 @@ def _waiting(catalog: str, data: Path) -> str:
     """SQL: paths of the files that the next clean-up deletes."""
     return f"""
         SELECT CASE WHEN path_is_relative::BOOLEAN THEN path
-            ELSE replace(path, '{data}/', '') END AS path
+            ELSE replace(path, {literal(f"{data}/")}, '') END AS path
         FROM {catalog}.ducklake_files_scheduled_for_deletion
     """
 

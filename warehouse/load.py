@@ -16,13 +16,14 @@ import pyarrow as pa
 from common import clock
 from common.errors import BatchStopped, Imbalance, MuaraError, NightInPast, TooManyDeletions
 from common.log import stage as mark
+from common.quoting import identifier, json_key, literal
 from common.settings import Settings
 from warehouse import drift, finding, fingerprint, judgement, quarantine, submission
 from warehouse.account import has_loaded, last_batch
 from warehouse.catalog import insert, transaction, writer_lock, writing
 from warehouse.judgement import Judgement
 from warehouse.merge import Conform, Typed, apply_batch
-from warehouse.staging import SUPERSEDED, Staging
+from warehouse.staging import SUPERSEDED, Staging, require_erasures_seen
 from warehouse.tables import LANDING_COLUMNS, tables
 
 NAMED_AT_MOST = 20
@@ -110,12 +111,12 @@ def give_verdicts(area: Staging, night: date) -> None:
     area.connection.execute(
         f"""
         UPDATE judged SET rules = [],
-            flags = list_sort(list_concat(flags, rules, ['{quarantine.WAIVED}']))
+            flags = list_sort(list_concat(flags, rules, [{literal(quarantine.WAIVED)}]))
         WHERE _row IN (FROM let_pass);
         CREATE VIEW verdict AS
         SELECT staged._row, _record_id, _row_hash, _excluded, _origin, _entry,
             coalesce(rules, []) AS rules, coalesce(flags, []) AS flags,
-            list_contains(coalesce(flags, []), '{quarantine.WAIVED}') AS waived,
+            list_contains(coalesce(flags, []), {literal(quarantine.WAIVED)}) AS waived,
             CASE WHEN _excluded IS NOT NULL THEN 'excluded'
                  WHEN len(coalesce(rules, [])) > 0 THEN 'quarantined'
                  ELSE 'sound' END AS home
@@ -137,10 +138,12 @@ def load(
     drifts: drift.Report = drift.Report(),
     judged_by: Judgement,
 ) -> Account:
-    """Write the batch. Raises TooManyDeletions or Imbalance, and then nothing of it is visible."""
+    """Write the batch. Raises TooManyDeletions, Imbalance or WarehouseBusy, and then nothing of it
+    is visible."""
     give_verdicts(area, account.night)
     with writer_lock(settings, "replay"):
         _require_forward(area, account)
+        require_erasures_seen(area)
         _supersede(area)
         _concern(area, reach)
         _difference(area, reach)
@@ -207,7 +210,7 @@ def unread(area: Staging, reach: Reach) -> str | None:
             return None
         case "buckets":
             asked = ", ".join(map(str, reach.buckets))
-            bucket = key_bucket([f'"{part}"' for part in area.stream.key], reach.bits)
+            bucket = key_bucket([identifier(part) for part in area.stream.key], reach.bits)
             return f"{bucket} NOT IN ({asked})" if asked else "TRUE"
         case "files":
             return "_origin NOT IN (SELECT DISTINCT _origin FROM staged)"
@@ -237,15 +240,14 @@ def _supersede(area: Staging) -> None:
         return
     area.connection.execute(
         f"""
-        UPDATE staged SET _excluded = '{SUPERSEDED}' WHERE _excluded IS NULL AND _row IN (
+        UPDATE staged SET _excluded = {literal(SUPERSEDED)} WHERE _excluded IS NULL AND _row IN (
             SELECT past._row FROM past JOIN staged USING (_row) LEFT JOIN (
                 SELECT _record_id, max(_batch_id) AS _batch_id FROM {area.landing}
                 GROUP BY _record_id) AS newest USING (_record_id)
             WHERE CASE WHEN _entry IS NULL THEN newest._batch_id IS DISTINCT FROM _known
                 ELSE newest._batch_id > _known OR _entry NOT IN (
                     SELECT quarantine_id FROM lake.quarantine.row
-                    WHERE source = '{area.source.name}' AND stream = '{area.stream.name}'
-                        AND state = 'open') END)
+                    WHERE {area.here} AND state = 'open') END)
         """
     )
 
@@ -260,7 +262,7 @@ def _concern(area: Staging, reach: Reach) -> None:
         connection.register("buckets", pa.table({"bucket": pa.array(reach.buckets, pa.int64())}))
         connection.execute("INSERT INTO asked FROM buckets")
         connection.unregister("buckets")
-        bucket = key_bucket([f'"{part}"' for part in area.stream.key], reach.bits)
+        bucket = key_bucket([identifier(part) for part in area.stream.key], reach.bits)
         everything = (
             # Holds and deletions carry no key of their own.
             f"SELECT DISTINCT _record_id FROM {area.landing} "
@@ -284,7 +286,7 @@ def _check_buckets(area: Staging, reach: Reach) -> None:
 
     Raises Imbalance.
     """
-    bucket = key_bucket([f'"{part}"' for part in area.stream.key], reach.bits)
+    bucket = key_bucket([identifier(part) for part in area.stream.key], reach.bits)
     if strangers := int(
         _scalar(area.connection, f"SELECT count(*) FROM raw WHERE {bucket} NOT IN (FROM asked)")
     ):
@@ -391,8 +393,8 @@ def _write_landing(area: Staging, account: Account) -> None:
         rows = """raw JOIN change USING (_row) LEFT JOIN past USING (_row)
             WHERE change._op IN ('insert', 'update')"""
         op, flags, place = "change._op", "change._flags", "past._place"
-    technical = ", ".join(f'"{name}"' for name in LANDING_COLUMNS)
-    ours = ", ".join(f'"{name}"' for name in area.stream.names)
+    technical = ", ".join(identifier(name) for name in LANDING_COLUMNS)
+    ours = ", ".join(identifier(name) for name in area.stream.names)
     connection.execute(
         f"""
         INSERT INTO {area.landing} ({technical}, {ours})
@@ -408,7 +410,7 @@ def _write_landing(area: Staging, account: Account) -> None:
 
 
 def _write_quarantine(area: Staging, account: Account, reach: Reach) -> None:
-    sent_key = [f"json_extract_string(row_as_sent, '$.{part}')" for part in area.stream.key]
+    sent_key = [f"json_extract_string(row_as_sent, {json_key(part)})" for part in area.stream.key]
     absent = {
         "all": "TRUE",
         "buckets": f"{key_bucket(sent_key, reach.bits)} IN (FROM asked)",
@@ -586,7 +588,7 @@ def _write_sums(connection: duckdb.DuckDBPyConnection, account: Account, reach: 
     """The source's sums, for the next comparison."""
     if reach.sums is None:
         return
-    here = f"source = '{account.source}' AND stream = '{account.stream}'"
+    here = f"source = {literal(account.source)} AND stream = {literal(account.stream)}"
     if reach.scope == "all":
         connection.execute(f"DELETE FROM lake.ops.checksum WHERE {here}")
     elif reach.buckets:

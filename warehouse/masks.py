@@ -3,25 +3,29 @@
 `pseudonym` is keyed per audience, so that two audiences cannot join their copies.
 """
 
+from common.quoting import identifier, literal
 from warehouse.tables import Column, Table
 
 
 def masked(name: str, column: Column, audience: str) -> tuple[str, str] | None:
     """(output name, SQL) of a column for an audience; None where it is dropped."""
+    column_name = identifier(name)
     match column.mask:
         case "keep":
-            return name, f'"{name}"'
+            return name, column_name
         case "pseudonym":
             return (
                 name,
-                f'CASE WHEN "{name}" IS NOT NULL THEN keyed(\'{audience}:\' || "{name}") END',
+                f"CASE WHEN {column_name} IS NOT NULL "
+                f"THEN keyed({literal(f'{audience}:')} || {column_name}) END",
             )
         case "year":
-            return name.removesuffix("_date") + "_year", f'CAST(year("{name}") AS INTEGER)'
+            return name.removesuffix("_date") + "_year", f"CAST(year({column_name}) AS INTEGER)"
         case "month":
-            return name.removesuffix("_date") + "_month", f"date_trunc('month', \"{name}\")::DATE"
+            month = f"date_trunc('month', {column_name})::DATE"
+            return name.removesuffix("_date") + "_month", month
         case "coarse":
-            return name, f'round("{name}", 2)'
+            return name, f"round({column_name}, 2)"
         case _:
             return None
 

@@ -13,6 +13,7 @@ import duckdb
 import ibis.expr.types as ir
 
 from common.errors import Imbalance, NightInPast
+from common.quoting import identifier, literal
 from warehouse.catalog import by_name, temporary
 from warehouse.tables import Table, tables
 
@@ -72,7 +73,7 @@ def apply_batch(
         connection.execute(
             f"""
             INSERT INTO held_row
-            SELECT * REPLACE (list_append(_flags, '{HELD}') AS _flags) FROM {landing}
+            SELECT * REPLACE (list_append(_flags, {literal(HELD)}) AS _flags) FROM {landing}
             WHERE _batch_id < {batch_id} AND _op IN ('insert', 'update')
                 AND _record_id IN (SELECT _record_id FROM changed_record WHERE _op = 'hold')
             QUALIFY row_number() OVER (PARTITION BY _record_id ORDER BY _batch_id DESC) = 1
@@ -118,18 +119,21 @@ def _merge(
     """
     full = f"{target}.{table.name}"
     casts = ", ".join(
-        f'CAST("{name}" AS {column.type}) AS "{name}"' for name, column in table.columns.items()
+        f"CAST({identifier(name)} AS {column.type}) AS {identifier(name)}"
+        for name, column in table.columns.items()
     )
     compared = [*table.own_columns, "flags", *(() if is_own else ("source", "stream"))]
-    own = ", ".join(f'"{name}"' for name in compared)
-    whose = f", '{identity[0]}', '{identity[1]}'" if is_own else ""
+    own = ", ".join(identifier(name) for name in compared)
+    whose = f", {literal(identity[0])}, {literal(identity[1])}" if is_own else ""
     here = "version.source_record_id IN (FROM touched)"
     if is_own:
         here = (
-            f"version.source = '{identity[0]}' AND version.stream = '{identity[1]}' "
+            f"version.source = {literal(identity[0])} AND version.stream = {literal(identity[1])} "
             "AND version.source_record_id IN (SELECT _record_id FROM changed_record)"
         )
-    key = " AND ".join(f'version."{part}" = closing."{part}"' for part in table.key)
+    key = " AND ".join(
+        f"version.{identifier(part)} = closing.{identifier(part)}" for part in table.key
+    )
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE fresh AS
@@ -150,7 +154,7 @@ def _merge(
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE closing AS
-        SELECT {", ".join(f'"{part}"' for part in table.key)},
+        SELECT {", ".join(identifier(part) for part in table.key)},
             CASE WHEN source_record_id IN
                 (SELECT _record_id FROM changed_record WHERE _op = 'delete')
                 THEN 'deleted' ELSE 'replaced' END AS reason
@@ -167,10 +171,10 @@ def _merge(
         connection.execute(
             f"""
             DELETE FROM {full} AS version USING closing
-            WHERE version.valid_to IS NULL AND version.valid_from = DATE '{night}'
+            WHERE version.valid_to IS NULL AND version.valid_from = DATE {literal(night)}
                 AND closing.reason = 'replaced' AND {here} AND {key};
             UPDATE {full} AS version
-            SET valid_to = DATE '{night}', closed_batch_id = {batch_id},
+            SET valid_to = DATE {literal(night)}, closed_batch_id = {batch_id},
                 closed_reason = closing.reason
             FROM closing WHERE version.valid_to IS NULL AND {here} AND {key}
             """
@@ -179,13 +183,13 @@ def _merge(
         connection.execute(
             f"""
             INSERT INTO {full}
-            SELECT {own}{whose}, {batch_id}, DATE '{night}', NULL, NULL, NULL
+            SELECT {own}{whose}, {batch_id}, DATE {literal(night)}, NULL, NULL, NULL
             FROM {opening}
             """
         )
     held, keys = connection.execute(
         f"""
-        SELECT count(*), count(DISTINCT ({", ".join(f'"{part}"' for part in table.key)}))
+        SELECT count(*), count(DISTINCT ({", ".join(identifier(part) for part in table.key)}))
         FROM {full} AS version WHERE valid_to IS NULL AND {here}
         """
     ).fetchone() or (0, 0)
@@ -210,7 +214,7 @@ def _require_forward(
 ) -> None:
     """No version ends before it begins. Raises NightInPast."""
     if later := _scalar(
-        connection, f"SELECT count(*) FROM current WHERE valid_from > DATE '{night}'"
+        connection, f"SELECT count(*) FROM current WHERE valid_from > DATE {literal(night)}"
     ):
         raise NightInPast(
             f"{later} rows of {table.name} began after {night}",

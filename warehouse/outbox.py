@@ -7,6 +7,7 @@ from typing import Literal
 
 import duckdb
 
+from common.quoting import identifier
 from common.settings import Settings
 from warehouse.catalog import insert, transaction, writing
 
@@ -27,7 +28,7 @@ class Outgoing:
     sent_at: datetime
 
 
-COLUMNS = ", ".join(f'outbox."{field.name}"' for field in fields(Outgoing))
+COLUMNS = ", ".join(f"outbox.{identifier(field.name)}" for field in fields(Outgoing))
 
 
 def outgoing(connection: duckdb.DuckDBPyConnection, agency: str, state: str) -> list[Outgoing]:

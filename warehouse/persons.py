@@ -14,6 +14,8 @@ from uuid import UUID
 
 import duckdb
 
+from common.quoting import literal
+
 
 def holders(connection: duckdb.DuckDBPyConnection) -> None:
     """Table `holder` (mention_id, person_id): who has each mention now."""
@@ -162,7 +164,8 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
     if _any(connection, "closing"):
         connection.execute(
             f"""
-            UPDATE lake.core.person_mention AS held SET valid_to = DATE '{night}' FROM closing
+            UPDATE lake.core.person_mention AS held SET valid_to = DATE {literal(night)}
+            FROM closing
             WHERE held.valid_to IS NULL
                 AND held.source_record_id = closing.source_record_id AND held.role = closing.role;
             """
@@ -171,8 +174,8 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
         connection.execute(
             f"""
             INSERT INTO lake.core.person_mention
-            SELECT source_record_id, role, person_id, how, probability, '{model}', DATE '{night}',
-                NULL
+            SELECT source_record_id, role, person_id, how, probability, {literal(model)},
+                DATE {literal(night)}, NULL
             FROM opening ORDER BY source_record_id, role
             """
         )
@@ -180,7 +183,8 @@ def record(connection: duckdb.DuckDBPyConnection, night: date, model: str) -> di
         connection.execute(
             f"""
             INSERT INTO lake.core.person_history
-            SELECT person_id, DATE '{night}', event, other_person_id, '{model}' FROM happened
+            SELECT person_id, DATE {literal(night)}, event, other_person_id, {literal(model)}
+            FROM happened
             """
         )
     return dict(connection.execute("SELECT event, count(*) FROM happened GROUP BY ALL").fetchall())

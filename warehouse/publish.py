@@ -4,32 +4,34 @@ Built beside the old one from a single snapshot of the lake and swapped in by on
 opens `published/current` has yesterday's or tonight's, never a mixture.
 """
 
-import os
 import secrets
-import shutil
 from datetime import date
 from pathlib import Path
 
 import duckdb
 
 from common.errors import ExtractFault
+from common.home_files import take_place
+from common.quoting import identifier, literal
 from common.settings import Settings
-from warehouse.catalog import (
-    attach,
-    changed_since,
-    data_folder,
-    naming_damage,
-    open_duckdb,
-    reading,
-    require_sound,
+from warehouse.catalog import changed_since, data_folder, reading, require_sound
+from warehouse.manifest import (
+    DATABASE,
+    building,
+    declared,
+    leaving,
+    parquet_of,
+    point_current_to,
+    read_manifest,
+    remove,
+    verify,
+    write_manifest,
 )
-from warehouse.manifest import read_manifest, sha256_of, verify, write_manifest
 from warehouse.masks import selection
 from warehouse.tables import Table, tables
 
 AUDIENCE = "analyst"
 KEPT = 2
-DATABASE = "warehouse.duckdb"
 
 
 def published_tables() -> list[Table]:
@@ -43,47 +45,43 @@ def published_tables() -> list[Table]:
 
 def parquet(folder: Path, table: Table) -> Path:
     """The Parquet file of a table in a publication."""
-    return folder / "parquet" / table.schema_name / f"{table.short_name}.parquet"
+    return folder / parquet_of(table.name)
+
+
+def files_published() -> set[str]:
+    """The files that every publication holds, by the schema home."""
+    return declared({"tables": [table.name for table in published_tables()]})
 
 
 def publish(settings: Settings, night: date) -> dict[str, int]:
-    """Build and swap in. Returns rows per table. Raises ExtractFault when a count differs."""
+    """Build and swap in. Returns rows per table. Raises ExtractFault when a count differs,
+    WarehouseFault when the lake is damaged, and WarehouseBusy when somebody else keeps building."""
     home = settings.home / "published"
-    home.mkdir(parents=True, exist_ok=True)
-    with reading(settings) as connection:
-        require_sound(connection, data_folder(settings))
-    if rows := _published_already(settings, night):
+    with leaving(settings):
+        with reading(settings) as connection:
+            require_sound(connection, data_folder(settings))
+        if rows := _published_already(settings, night):
+            return rows
+        with building(home) as folder:
+            with reading(settings) as connection:
+                rows, snapshot = _build(connection, folder)
+            write_manifest(folder, {"night": str(night), "snapshot": snapshot, "tables": rows})
+            verify(folder, files_published())
+            final = home / f"{night}-{snapshot}-{secrets.token_hex(4)}"
+            take_place(folder, final)
+        point_current_to(final)
+        _forget_old(home, final)
         return rows
-    building = home / f".building-{secrets.token_hex(4)}"
-    building.mkdir()
-    connection = open_duckdb(settings)
-    try:
-        with naming_damage(settings):
-            attach(connection, settings, read_only=True)
-            rows, snapshot = _build(connection, building)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
-    finally:
-        connection.close()
-    write_manifest(building, {"night": str(night), "snapshot": snapshot, "tables": rows})
-    final = home / f"{night}-{snapshot}-{sha256_of(building / 'manifest.json')[:8]}"
-    if final.exists():
-        shutil.rmtree(building)
-    else:
-        building.rename(final)
-    _point_current_to(home, final)
-    _forget_old(home, final)
-    return rows
 
 
 def _published_already(settings: Settings, night: date) -> dict[str, int]:
-    """Rows per table when tonight's publication holds what the lake holds; else empty."""
-    manifest = current_manifest(settings)
-    if manifest.get("night") != str(night):
-        return {}
+    """Rows per table when tonight's publication is whole and holds what the lake holds; else
+    empty."""
     try:
-        verify(settings.home / "published" / "current")
+        manifest = current_manifest(settings)
+        if manifest.get("night") != str(night):
+            return {}
+        verify(settings.home / "published" / "current", files_published())
     except ExtractFault:
         return {}
     with reading(settings) as connection:
@@ -92,7 +90,7 @@ def _published_already(settings: Settings, night: date) -> dict[str, int]:
 
 
 def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[str, int], int]:
-    connection.execute(f"ATTACH '{folder / DATABASE}' AS published")
+    connection.execute(f"ATTACH {literal(folder / DATABASE)} AS published")
     for schema in ("core", "mart", "ref", "now"):
         connection.execute(f"CREATE SCHEMA published.{schema}")
     rows = {}
@@ -100,7 +98,7 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
     snapshot = _one(connection, "SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")
     for table in published_tables():
         columns = selection(table, AUDIENCE)
-        chosen = ", ".join(f'{sql} AS "{name}"' for name, sql in columns)
+        chosen = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns)
         order = ", ".join([*table.key, *(["valid_from"] if table.history else [])])
         connection.execute(
             f"CREATE TABLE published.{table.name} AS SELECT {chosen} FROM lake.{table.name} "
@@ -122,7 +120,9 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
         target = parquet(folder, table)
         target.parent.mkdir(parents=True, exist_ok=True)
         readable = ", ".join(
-            f'CAST("{name}" AS VARCHAR) AS "{name}"' if kind == "UUID" else f'"{name}"'
+            f"CAST({identifier(name)} AS VARCHAR) AS {identifier(name)}"
+            if kind == "UUID"
+            else identifier(name)
             for name, kind in connection.execute(
                 "SELECT column_name, data_type FROM duckdb_columns() WHERE "
                 "database_name = 'published' AND schema_name = ? AND table_name = ? "
@@ -131,22 +131,14 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
             ).fetchall()
         )
         connection.execute(
-            f"COPY (SELECT {readable} FROM published.{table.name}) TO '{target}' "
+            f"COPY (SELECT {readable} FROM published.{table.name}) TO {literal(target)} "
             "(FORMAT parquet, COMPRESSION zstd)"
         )
     connection.execute("DETACH published")
     return rows, snapshot
 
 
-def _point_current_to(home: Path, final: Path) -> None:
-    link = home / f".current-{secrets.token_hex(4)}"
-    link.symlink_to(final.name)
-    os.replace(link, home / "current")
-
-
 def _forget_old(home: Path, current: Path) -> None:
-    for leftover in home.glob(".building-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
     older = sorted(
         (path for path in home.iterdir() if path.is_dir() and not path.is_symlink()
          and path != current and not path.name.startswith(".")),
@@ -154,11 +146,12 @@ def _forget_old(home: Path, current: Path) -> None:
         reverse=True,
     )  # fmt: skip
     for path in older[KEPT - 1 :]:
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path)
 
 
 def current_manifest(settings: Settings) -> dict:
-    """The manifest of what is published now; empty when nothing is."""
+    """The manifest of what is published now; empty when nothing is. Raises ExtractFault when it is
+    damaged."""
     return read_manifest(settings.home / "published" / "current")
 
 

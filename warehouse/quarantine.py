@@ -17,6 +17,7 @@ from datetime import date
 import duckdb
 
 from common.errors import DefinitionError
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.catalog import reading, transaction, writing
 from warehouse.staging import SUPERSEDED, Staging
@@ -34,8 +35,7 @@ def find_waived(area: Staging, night: date) -> None:
         CREATE TABLE let_pass AS
         SELECT DISTINCT _row FROM judged JOIN staged USING (_row) JOIN (
             SELECT source_record_id AS _record_id, row_hash AS _row_hash, waiver.rules AS allowed
-            FROM lake.quarantine.waiver WHERE source = '{area.source.name}'
-                AND stream = '{area.stream.name}' AND {in_force(night)}
+            FROM lake.quarantine.waiver WHERE {area.here} AND {in_force(night)}
         ) AS waiver USING (_record_id, _row_hash)
         WHERE len(judged.rules) > 0 AND list_has_all(allowed, judged.rules)
         """
@@ -44,7 +44,7 @@ def find_waived(area: Staging, night: date) -> None:
 
 def in_force(night: date) -> str:
     """SQL: a waiver holds tonight."""
-    return f"(undone_night IS NULL AND until_night >= DATE '{night}')"
+    return f"(undone_night IS NULL AND until_night >= DATE {literal(night)})"
 
 
 def close_and_open(area: Staging, batch_id: int, night: date, *, absent: str) -> None:
@@ -54,14 +54,13 @@ def close_and_open(area: Staging, batch_id: int, night: date, *, absent: str) ->
     come. A replay closes only entries that it read.
     """
     connection = area.connection
-    here = f"source = '{area.source.name}' AND stream = '{area.stream.name}' AND state = 'open'"
     is_replay = "EXISTS (FROM past)"
     connection.execute(
         f"""
         CREATE TEMP TABLE open_entry AS
         SELECT quarantine_id, source_record_id AS _record_id, row_hash AS _row_hash, rules, origin,
             row_as_sent
-        FROM lake.quarantine.row WHERE {here}
+        FROM lake.quarantine.row WHERE {area.here} AND state = 'open'
             AND (NOT {is_replay} OR quarantine_id IN (SELECT _entry FROM past));
         CREATE TEMP TABLE answered AS
         SELECT open_entry.quarantine_id, verdict.home, verdict.waived, verdict._excluded,
@@ -77,10 +76,11 @@ def close_and_open(area: Staging, batch_id: int, night: date, *, absent: str) ->
         FROM open_entry JOIN verdict ON verdict._entry = open_entry.quarantine_id;
         CREATE TEMP TABLE ending AS
         SELECT quarantine_id, CASE
-            WHEN bool_or(home = 'sound' AND same_row AND waived) THEN '{WAIVED}'
+            WHEN bool_or(home = 'sound' AND same_row AND waived) THEN {literal(WAIVED)}
             WHEN bool_or(home = 'sound' AND same_row) THEN 'replayed'
             WHEN bool_or(home = 'sound') THEN 'fixed_at_source'
-            WHEN bool_or(home = 'quarantined' OR _excluded = '{SUPERSEDED}') THEN 'superseded'
+            WHEN bool_or(home = 'quarantined' OR _excluded = {literal(SUPERSEDED)})
+                THEN 'superseded'
             ELSE 'withdrawn' END AS state
         FROM answered GROUP BY quarantine_id HAVING NOT bool_or(still)
         UNION ALL
@@ -93,7 +93,7 @@ def close_and_open(area: Staging, batch_id: int, night: date, *, absent: str) ->
             f"""
             UPDATE lake.quarantine.row AS entry
             SET state = ending.state, closed_batch_id = {batch_id},
-                closed_night = DATE '{night}'
+                closed_night = DATE {literal(night)}
             FROM ending WHERE entry.quarantine_id = ending.quarantine_id
             """
         )
@@ -101,14 +101,17 @@ def close_and_open(area: Staging, batch_id: int, night: date, *, absent: str) ->
         "SELECT 1 FROM verdict WHERE home = 'quarantined' LIMIT 1"
     ).fetchone():
         return
-    as_sent = ", ".join(f'"{name}" := raw."{name}"' for name in area.stream.names)
+    as_sent = ", ".join(
+        f"{identifier(name)} := raw.{identifier(name)}" for name in area.stream.names
+    )
     connection.execute(
         f"""
         INSERT INTO lake.quarantine.row
-        SELECT gen_random_uuid(), '{area.source.name}', '{area.stream.name}', verdict._record_id,
-            verdict._row_hash, verdict.rules, raw._origin, coalesce(past._place, raw._row),
+        SELECT gen_random_uuid(), {literal(area.source.name)}, {literal(area.stream.name)},
+            verdict._record_id, verdict._row_hash, verdict.rules, raw._origin,
+            coalesce(past._place, raw._row),
             CAST(to_json(struct_pack({as_sent})) AS VARCHAR),
-            {batch_id}, DATE '{night}', NULL, NULL, 'open'
+            {batch_id}, DATE {literal(night)}, NULL, NULL, 'open'
         FROM verdict JOIN raw USING (_row) LEFT JOIN past USING (_row)
         WHERE verdict.home = 'quarantined' AND NOT EXISTS (
             SELECT 1 FROM open_entry WHERE open_entry._record_id = verdict._record_id

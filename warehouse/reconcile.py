@@ -8,6 +8,7 @@ the MD5 of the row's text, which every database computes alike.
 All tables made here are in the staging area; the lake is only read, but for the outcome.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
@@ -16,6 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.catalog import write_row
 from warehouse.load import key_bucket
@@ -76,15 +78,14 @@ class Difference:
 
 def content(area: Staging) -> str:
     """SQL: the content of a row with our column names, as the source computes it."""
-    text = ", ".join(f'coalesce("{name}", chr(30))' for name in area.stream.names)
+    text = ", ".join(f"coalesce({identifier(name)}, chr(30))" for name in area.stream.names)
     return f"CAST('0x' || left(md5(concat_ws(chr(31), {text})), {CONTENT_BITS // 4}) AS BIGINT)"
 
 
 def hold(area: Staging) -> None:
     """Make the view `held_row` (columns of landing, `_home`: landed or quarantined) and the narrow
     table `held` (_record_id, _batch_id, _home, _content)."""
-    names = ", ".join(f'"{name}"' for name in area.stream.names)
-    sent = ", ".join(f'"{name}": "VARCHAR"' for name in area.stream.names)
+    names = ", ".join(identifier(name) for name in area.stream.names)
     area.connection.execute(
         f"""
         CREATE VIEW held_row AS
@@ -99,15 +100,19 @@ def hold(area: Staging) -> None:
             SELECT source_record_id AS _record_id, row_hash AS _row_hash,
                 max(first_batch_id) AS _batch_id, any_value(row_number) AS _row,
                 any_value(origin) AS _origin,
-                json_transform(any_value(row_as_sent), '{{{sent}}}') AS sent
+                json_transform(any_value(row_as_sent), {_as_columns(area)}) AS sent
             FROM lake.quarantine.row
-            WHERE source = '{area.source.name}' AND stream = '{area.stream.name}'
-                AND state = 'open'
+            WHERE {area.here} AND state = 'open'
             GROUP BY source_record_id, row_hash);
         CREATE TABLE held AS
         SELECT _record_id, _batch_id, _home, {content(area)} AS _content FROM held_row
         """
     )
+
+
+def _as_columns(area: Staging) -> str:
+    """SQL: the shape of a row as sent, for `json_transform`."""
+    return literal(json.dumps(dict.fromkeys(area.stream.names, "VARCHAR")))
 
 
 def rows_held(area: Staging) -> int:
@@ -141,7 +146,6 @@ def arrive(area: Staging) -> None:
 def set_aside_superseded(area: Staging) -> None:
     """Move rows to `superseded` that we held before a newer version of their record came: files
     keep telling the past."""
-    sent = ", ".join(f'"{name}": "VARCHAR"' for name in area.stream.names)
     area.connection.execute(
         f"""
         INSERT INTO superseded
@@ -151,9 +155,9 @@ def set_aside_superseded(area: Staging) -> None:
             UNION
             SELECT _record_id, {content(area)} FROM (
                 SELECT source_record_id AS _record_id,
-                    unnest(json_transform(row_as_sent, '{{{sent}}}'))
+                    unnest(json_transform(row_as_sent, {_as_columns(area)}))
                 FROM lake.quarantine.row
-                WHERE source = '{area.source.name}' AND stream = '{area.stream.name}'))
+                WHERE {area.here}))
         FROM there SEMI JOIN past USING (_record_id, _content)
         ANTI JOIN held USING (_record_id, _content);
         DELETE FROM there WHERE _row IN (SELECT _row FROM superseded)
@@ -201,7 +205,7 @@ def compare(area: Staging, buckets: list[int] | None, bits: int) -> None:
 
 def key_buckets(area: Staging, bits: int) -> list[int]:
     """Of the records that differ: the leading `bits` of the hash of their keys."""
-    bucket = key_bucket([f'"{part}"' for part in area.stream.key], bits)
+    bucket = key_bucket([identifier(part) for part in area.stream.key], bits)
     found = area.connection.execute(
         f"SELECT DISTINCT {bucket} FROM ours UNION "
         f"SELECT DISTINCT {bucket} FROM raw SEMI JOIN difference ON raw._row = difference._there"
@@ -217,11 +221,14 @@ def explain(area: Staging, will_come: str, known: Mapping[str, str] = {}) -> Non
     reasons, each with its condition. What no batch will bring, and a version of ours that is no
     longer what landed, stays unexplained.
     """
-    cases = [f"WHEN {condition} THEN '{reason}'" for reason, condition in known.items()]
+    cases = [f"WHEN {condition} THEN {literal(reason)}" for reason, condition in known.items()]
     others = f"CASE {' '.join(cases)} END" if cases else "NULL"
-    hashed = ", ".join(f'coalesce(ours."{name}", chr(30))' for name in sorted(area.stream.names))
+    hashed = ", ".join(
+        f"coalesce(ours.{identifier(name)}, chr(30))" for name in sorted(area.stream.names)
+    )
     gained = " AND ".join(
-        f'(ours."{name}" IS NULL OR ours."{name}" = raw."{name}")' for name in area.stream.names
+        f"(ours.{identifier(name)} IS NULL OR ours.{identifier(name)} = raw.{identifier(name)})"
+        for name in area.stream.names
     )
     area.connection.execute(
         f"""
@@ -229,7 +236,7 @@ def explain(area: Staging, will_come: str, known: Mapping[str, str] = {}) -> Non
         WITH judged AS (
             SELECT difference.*, ours._row AS _row, coalesce(ours._origin, raw._origin) AS _origin,
                 row_hash(concat_ws(chr(31), {hashed})) <> ours._row_hash AS altered,
-                {gained} AND ledger.definition_hash <> '{area.source.fingerprint}' AS gained,
+                {gained} AND ledger.definition_hash <> {literal(area.source.fingerprint)} AS gained,
                 {will_come} AS will_come, {others} AS known
             FROM difference
             LEFT JOIN ours USING (_record_id, _batch_id, _home)
@@ -244,7 +251,7 @@ def explain(area: Staging, will_come: str, known: Mapping[str, str] = {}) -> Non
                 ELSE {_by_kind("change_not_seen", "row_not_seen", "deletion_not_seen")}
                 END AS _reason
             FROM judged)
-        SELECT *, _reason NOT IN ({", ".join(f"'{reason}'" for reason in NEXT_STEPS)})
+        SELECT *, _reason NOT IN ({", ".join(literal(reason) for reason in NEXT_STEPS)})
             AS _is_explained
         FROM reasoned
         """
@@ -253,8 +260,8 @@ def explain(area: Staging, will_come: str, known: Mapping[str, str] = {}) -> Non
 
 def _by_kind(changed: str, missing: str, extra: str) -> str:
     return (
-        f"CASE _kind WHEN 'changed' THEN '{changed}' WHEN 'missing' THEN '{missing}' "
-        f"ELSE '{extra}' END"
+        f"CASE _kind WHEN 'changed' THEN {literal(changed)} WHEN 'missing' THEN {literal(missing)} "
+        f"ELSE {literal(extra)} END"
     )
 
 
@@ -301,14 +308,15 @@ def rules_of_quarantine(area: Staging) -> dict[str, int]:
     return _counts(
         area.connection,
         "SELECT rule, count(*) FROM (SELECT unnest(rules) AS rule FROM lake.quarantine.row "
-        f"WHERE source = '{area.source.name}' AND stream = '{area.stream.name}' "
-        "AND state = 'open') GROUP BY 1 ORDER BY 1",
+        f"WHERE {area.here} AND state = 'open') GROUP BY 1 ORDER BY 1",
     )
 
 
 def name_differences(area: Staging, at_most: int) -> list[Difference]:
     """The records that differ, what is unexplained first."""
-    key = " || '|' || ".join(f'coalesce(ours."{part}", raw."{part}")' for part in area.stream.key)
+    key = " || '|' || ".join(
+        f"coalesce(ours.{identifier(part)}, raw.{identifier(part)})" for part in area.stream.key
+    )
     shown = key if has_impersonal_key(area.stream.key) else "NULL"
     rows = area.connection.execute(
         f"""

@@ -5,6 +5,7 @@ Every row names its origin. A table is rewritten only when its content changed.
 
 from pathlib import Path
 
+from common.quoting import literal
 from common.settings import Settings
 from warehouse.catalog import make_equal, transaction, writing
 
@@ -25,12 +26,13 @@ CODE_LISTS = {
 
 def _queries(settings: Settings) -> dict[str, str]:
     codes = " UNION ALL ".join(
-        f"SELECT '{name}' AS list, id AS code, trim(nama) AS code_name, "
-        f"'civil registry {file}' AS origin FROM read_csv('{REFERENCE}/civil_registry_codes/"
-        f"{file}.tsv', delim='\t', header=true, all_varchar=true)"
+        f"SELECT {literal(name)} AS list, id AS code, trim(nama) AS code_name, "
+        f"{literal(f'civil registry {file}')} AS origin "
+        f"FROM read_csv({literal(REFERENCE / 'civil_registry_codes' / f'{file}.tsv')}, "
+        "delim='\t', header=true, all_varchar=true)"
         for name, file in CODE_LISTS.items()
     )
-    planning = f"{REFERENCE}/planning_codes"
+    profile, planning = settings.profile, REFERENCE / "planning_codes"
     options = "delim='\t', header=true, all_varchar=true, quote=''"
     return {
         "ref.region": f"""
@@ -39,23 +41,24 @@ def _queries(settings: Settings) -> dict[str, str]:
                     ELSE regexp_replace(kode_kemendagri, '\\.[0-9]+$', '') END AS parent_code,
                 kode_bps AS bps_code, kodepos AS postcode, CAST(lat AS DOUBLE) AS latitude,
                 CAST(lng AS DOUBLE) AS longitude
-            FROM read_csv('{settings.profile}/region.csv', all_varchar=true, header=true)""",
+            FROM read_csv({literal(profile / "region.csv")}, all_varchar=true, header=true)""",
         "ref.agency": f"""
-            SELECT * FROM read_csv('{settings.profile}/agency.csv', all_varchar=true,
+            SELECT * FROM read_csv({literal(profile / "agency.csv")}, all_varchar=true,
                 header=true)""",
         "ref.same_report": f"""
             SELECT CAST(days AS INTEGER) AS days, CAST(common_words AS DOUBLE) AS common_words
-            FROM read_csv('{settings.profile}/same_report.csv', all_varchar=true, header=true)""",
+            FROM read_csv({literal(profile / "same_report.csv")}, all_varchar=true, header=true)""",
         "ref.reporting_limit": f"""
             SELECT event, CAST(valid_from AS DATE) AS valid_from, CAST(days AS INTEGER) AS days,
                 source
-            FROM read_csv('{REFERENCE}/reporting_limits.csv', all_varchar=true, header=true)""",
+            FROM read_csv({literal(REFERENCE / "reporting_limits.csv")}, all_varchar=true,
+                header=true)""",
         "ref.code": codes,
         "ref.planning_code": f"""
             WITH old AS (SELECT * FROM read_csv(
-                '{planning}/permendagri13_program_kegiatan.tsv.gz', {options})),
+                {literal(planning / "permendagri13_program_kegiatan.tsv.gz")}, {options})),
             new AS (SELECT * FROM read_csv(
-                '{planning}/permendagri90_subkegiatan_kabkota.tsv.gz', {options})),
+                {literal(planning / "permendagri90_subkegiatan_kabkota.tsv.gz")}, {options})),
             listed AS (
                 SELECT 'permendagri13' AS regulation,
                     array_to_string(string_split(kode, '.')[1:3], '.') AS code,

@@ -7,11 +7,8 @@ narrow and stays in memory (or spills): `past` (of a replay: whence each row cam
 lake is attached for reading; only `warehouse.load` writes to it.
 """
 
-import fcntl
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,17 +18,18 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from common import scratch
 from common.definition import Source, Stream
-from common.errors import Imbalance
+from common.errors import Imbalance, WarehouseBusy
+from common.quoting import identifier, json_key, literal
 from common.settings import Settings
+from warehouse import forgotten
 from warehouse.catalog import ROW_GROUP, attach, naming_damage, open_duckdb
-from warehouse.erase import forgotten
 from warehouse.tables import landing_name
 
 EXACT_DUPLICATE = "exact_duplicate"
 SUPERSEDED = "superseded"
 ERASED = "erased_on_request"
-LOCK = "in-use"
 AS_PARQUET = f"(FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {ROW_GROUP})"
 
 
@@ -53,6 +51,12 @@ class Staging:
         return f"{self.source.name}.{self.stream.name}"
 
     @property
+    def here(self) -> str:
+        """SQL: a row of `quarantine` or `ops` is of this stream."""
+        source, stream = literal(self.source.name), literal(self.stream.name)
+        return f"(source = {source} AND stream = {stream})"
+
+    @property
     def landing(self) -> str:
         return f"lake.{landing_name(self.source, self.stream)}"
 
@@ -60,28 +64,20 @@ class Staging:
 @contextmanager
 def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Staging]:
     """An empty staging area with the lake attached; locked while it is in use."""
-    root = settings.home / "staging"
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix=f"{source.name}.{stream.name}.", dir=root))
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with scratch.scratch(settings.home / "staging", f"{source.name}.{stream.name}.") as folder:
         connection = open_duckdb(settings, spill=folder / "spill")
         try:
-            connection.execute(f"SET memory_limit = '{settings.batch_memory_limit}B'")
+            connection.execute(f"SET memory_limit = {literal(f'{settings.batch_memory_limit}B')}")
             attach(connection, settings)
             with naming_damage(settings):
                 yield Staging(connection, source, stream, folder)
         finally:
             connection.close()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear_abandoned(settings: Settings) -> None:
-    """Remove what killed batches left behind: staging areas whose lock nobody holds."""
-    for folder in (settings.home / "staging").glob("*.*.*"):
-        with suppress(FileNotFoundError, BlockingIOError), (folder / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove the staging areas that killed batches left."""
+    scratch.clear_abandoned(settings.home / "staging")
 
 
 def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) -> None:
@@ -90,9 +86,10 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
 
     An error of the reader comes out as it went in.
     """
-    sent = list(area.stream.columns)
+    _note_erasures(area)
+    sent, ours = list(area.stream.columns), area.stream.names
     schema = pa.schema(
-        [("_row", pa.int64()), ("_origin", pa.string()), *((name, pa.string()) for name in sent)]
+        [("_row", pa.int64()), ("_origin", pa.string()), *((name, pa.string()) for name in ours)]
     )
     failures: list[BaseException] = []
 
@@ -109,7 +106,6 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
             failures.append(error)
             raise
 
-    ours = ", ".join(f'"{name}" AS "{column.name}"' for name, column in area.stream.columns.items())
     # As a bare stream: a reader would be read ahead by pyarrow, up to a GiB of rows.
     stream = pa.RecordBatchReader.from_batches(schema, batches()).__arrow_c_stream__()
     area.connection.register("pieces", stream)
@@ -117,10 +113,9 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
         area.connection.execute(
             f"""
             COPY (
-                WITH renamed AS (SELECT _row, _origin, {ours} FROM pieces),
-                kept AS (SELECT _row, _origin, {_remembered(area)} FROM renamed)
+                WITH kept AS (SELECT _row, _origin, {_remembered(area)} FROM pieces)
                 SELECT *, {_row_hash(area)} AS _row_hash, {_key_id(area)} AS _key_id FROM kept
-            ) TO '{area.file("raw")}' {AS_PARQUET}
+            ) TO {literal(area.file("raw"))} {AS_PARQUET}
             """
         )
     except duckdb.Error:
@@ -130,7 +125,7 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
     finally:
         area.connection.unregister("pieces")
     area.connection.execute(
-        f"CREATE VIEW raw AS FROM read_parquet('{area.file('raw')}');"
+        f"CREATE VIEW raw AS FROM read_parquet({literal(area.file('raw'))});"
         "CREATE TABLE past (_row BIGINT, _entry UUID, _place BIGINT, _known BIGINT, "
         "_found VARCHAR[], _newer BOOLEAN)"
     )
@@ -145,8 +140,8 @@ def withdraw(area: Staging, origins: Collection[str]) -> None:
         row
         for (row,) in area.connection.execute(
             f"""
-            SELECT DISTINCT _origin FROM read_parquet('{area.file("raw")}') SEMI JOIN withdrawn
-            ON _origin = origin OR starts_with(_origin, origin || '/')
+            SELECT DISTINCT _origin FROM read_parquet({literal(area.file("raw"))})
+            SEMI JOIN withdrawn ON _origin = origin OR starts_with(_origin, origin || '/')
             """
         ).fetchall()
     ]
@@ -156,26 +151,47 @@ def withdraw(area: Staging, origins: Collection[str]) -> None:
         area.connection.execute(
             f"""
             CREATE OR REPLACE VIEW raw AS
-            FROM read_parquet('{area.file("raw")}') ANTI JOIN withdrawn USING (_origin)
+            FROM read_parquet({literal(area.file("raw"))}) ANTI JOIN withdrawn USING (_origin)
             """
         )
 
 
 def _remembered(area: Staging) -> str:
     """SQL: our columns, emptied where they mention an erased person."""
-    values = forgotten(area.connection, area.stream.names)
-    return ", ".join(f'{value} AS "{name}"' for name, value in values.items())
+    values = forgotten.rules(area.connection, area.source, area.stream).values
+    return ", ".join(f"{value} AS {identifier(name)}" for name, value in values.items())
+
+
+def _note_erasures(area: Staging) -> None:
+    """How many erasures the rows were read with, before any is."""
+    area.connection.execute(
+        "CREATE TABLE erasures_seen AS SELECT count(*) AS number FROM lake.ops.erasure"
+    )
+
+
+def require_erasures_seen(area: Staging) -> None:
+    """Raises WarehouseBusy when somebody was erased since the rows were read: they may hold what
+    must not come back. Hold the writer's lock."""
+    (unseen,) = area.connection.execute(
+        "SELECT count(*) - (SELECT number FROM erasures_seen) FROM lake.ops.erasure"
+    ).fetchone() or (0,)
+    if unseen:
+        raise WarehouseBusy(
+            "a person was erased while the batch was read",
+            where=area.where,
+            next_step="nothing was loaded; run it again.",
+        )
 
 
 def _row_hash(area: Staging) -> str:
     # Unit and record separator: no value of an office's table contains them.
-    text = ", ".join(f'coalesce("{name}", chr(30))' for name in sorted(area.stream.names))
+    text = ", ".join(f"coalesce({identifier(name)}, chr(30))" for name in sorted(area.stream.names))
     return f"row_hash(concat_ws(chr(31), {text}))"
 
 
 def _key_id(area: Staging) -> str:
-    key = " || '|' || ".join(f'"{name}"' for name in area.stream.key)
-    return f"record_id('{area.source.name}', '{area.stream.name}', {key})"
+    key = " || '|' || ".join(identifier(name) for name in area.stream.key)
+    return f"record_id({literal(area.source.name)}, {literal(area.stream.name)}, {key})"
 
 
 def stage_own(area: Staging) -> int:
@@ -191,9 +207,11 @@ def stage_own(area: Staging) -> int:
     brought it, what was found then (flags; of an entry, its rules) and whether a newer row of the
     same record is among them.
     """
-    names = ", ".join(f'"{name}"' for name in area.stream.names)
+    _note_erasures(area)
+    names = ", ".join(identifier(name) for name in area.stream.names)
     sent = ", ".join(
-        f"json_extract_string(row_as_sent, '$.{name}') AS \"{name}\"" for name in area.stream.names
+        f"json_extract_string(row_as_sent, {json_key(name)}) AS {identifier(name)}"
+        for name in area.stream.names
     )
     (count,) = area.connection.execute(
         f"""
@@ -203,8 +221,7 @@ def stage_own(area: Staging) -> int:
                     row_number AS _place, rules AS _found, origin AS _origin,
                     row_hash AS _sent_hash, {sent}
                 FROM lake.quarantine.row
-                WHERE source = '{area.source.name}' AND stream = '{area.stream.name}'
-                    AND state = 'open'
+                WHERE {area.here} AND state = 'open'
                 UNION ALL
                 SELECT NULL, _record_id, _batch_id, _row, _flags, _origin, _row_hash, {names}
                 FROM {area.landing} SEMI JOIN (
@@ -221,12 +238,12 @@ def stage_own(area: Staging) -> int:
                 _key_id, _entry, _place, _known, _found
             FROM keyed WHERE _landed_id IS NULL
                 OR (_landed_id = _key_id AND _sent_hash = _row_hash)
-        ) TO '{area.file("raw")}' {AS_PARQUET}
+        ) TO {literal(area.file("raw"))} {AS_PARQUET}
         """
     ).fetchone() or (0,)
     area.connection.execute(
         f"""
-        CREATE VIEW raw AS FROM read_parquet('{area.file("raw")}');
+        CREATE VIEW raw AS FROM read_parquet({literal(area.file("raw"))});
         CREATE TABLE past AS
         WITH record AS (
             SELECT coalesce(_key_id, _row_hash) AS _record_id, max(_known) AS _newest FROM raw
@@ -245,6 +262,7 @@ def judge_duplicates(area: Staging) -> None:
 
     A row without a complete key gets its row hash as surrogate.
     """
+    kept_out = forgotten.rules(area.connection, area.source, area.stream).kept_out
     area.connection.execute(
         f"""
         CREATE TABLE staged AS
@@ -254,10 +272,10 @@ def judge_duplicates(area: Staging) -> None:
             GROUP BY _row_hash HAVING count(*) > 1),
         excluded AS (
             SELECT _row, _origin, _row_hash, coalesce(_key_id, _row_hash) AS _record_id,
-                CASE WHEN _key_id IN (SELECT source_record_id FROM lake.ops.erasure)
-                         THEN '{ERASED}'
-                     WHEN _row IN (FROM older) THEN '{SUPERSEDED}'
-                     WHEN _row > _first THEN '{EXACT_DUPLICATE}' END AS _excluded
+                CASE WHEN coalesce(_key_id IN {forgotten.GONE}, false) OR {kept_out}
+                         THEN {literal(ERASED)}
+                     WHEN _row IN (FROM older) THEN {literal(SUPERSEDED)}
+                     WHEN _row > _first THEN {literal(EXACT_DUPLICATE)} END AS _excluded
             FROM raw LEFT JOIN first_copy USING (_row_hash)),
         shared AS (
             SELECT _record_id, count(*) AS _rows FROM excluded WHERE _excluded IS NULL
@@ -300,7 +318,7 @@ def give_known(
         area.connection.execute("CREATE VIEW known AS FROM typed")
         return
     backend = ibis.duckdb.from_connection(area.connection)
-    names = ", ".join(f'landed."{name}"' for name in area.stream.names)
+    names = ", ".join(f"landed.{identifier(name)}" for name in area.stream.names)
     area.connection.execute(
         f"""
         CREATE VIEW landed_elsewhere AS
@@ -341,9 +359,12 @@ def check_arrival(area: Staging, extracted: int, announced: int | None) -> None:
 def give_context(area: Staging, today: date) -> None:
     """What rules may refer to beside the row: `night` (today) and, for every stream of the same
     source, `current_<stream>`: its newest sound rows as landed (text columns)."""
-    area.connection.execute(f"CREATE TABLE night AS SELECT DATE '{today}' AS today")
+    area.connection.execute(f"CREATE TABLE night AS SELECT DATE {literal(today)} AS today")
     for sibling in area.source.streams:
-        columns = ", ".join(f'arg_max("{name}", _batch_id) AS "{name}"' for name in sibling.names)
+        columns = ", ".join(
+            f"arg_max({identifier(name)}, _batch_id) AS {identifier(name)}"
+            for name in sibling.names
+        )
         area.connection.execute(
             f"""
             CREATE VIEW current_{sibling.name} AS

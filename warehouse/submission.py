@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from common.definition import Stream
+from common.quoting import identifier, literal
 from warehouse.staging import Staging
 
 
@@ -43,7 +44,11 @@ def write(area: Staging, batch: Batch, files: Iterable[File]) -> None:
     connection = area.connection
     connection.register("sent_file", _senders(stream, files))
     connection.register("known", pa.table({"code": ["", *_contacts(stream)]}))
-    stamp = f'CAST(typed."{stream.stamp}" AS TIMESTAMP)' if stream.stamp else "NULL::TIMESTAMP"
+    stamp = (
+        f"CAST(typed.{identifier(stream.stamp)} AS TIMESTAMP)"
+        if stream.stamp
+        else "NULL::TIMESTAMP"
+    )
     connection.execute(
         f"""
         INSERT INTO lake.ops.submission
@@ -51,7 +56,7 @@ def write(area: Staging, batch: Batch, files: Iterable[File]) -> None:
             SELECT _row FROM change WHERE _op IN ('insert', 'update')
             UNION
             SELECT row_number FROM lake.quarantine.row
-            WHERE source = '{batch.source}' AND stream = '{batch.stream}'
+            WHERE source = {literal(batch.source)} AND stream = {literal(batch.stream)}
                 AND first_batch_id = {batch.batch_id}),
         sent AS (
             SELECT {_sender(stream)} AS code, fresh._row IS NOT NULL AS is_fresh,
@@ -66,8 +71,9 @@ def write(area: Staging, batch: Batch, files: Iterable[File]) -> None:
         file AS (
             SELECT coalesce(code, '') AS code, grouping(code) AS is_whole, count(*) AS files
             FROM sent_file GROUP BY GROUPING SETS ((code), ()))
-        SELECT {batch.batch_id}, '{batch.source}', '{batch.stream}', DATE '{batch.night}', code,
-            coalesce(files, 0), coalesce(rows, 0), coalesce(changed, 0), middle_at, newest_at
+        SELECT {batch.batch_id}, {literal(batch.source)}, {literal(batch.stream)},
+            DATE {literal(batch.night)}, code, coalesce(files, 0), coalesce(rows, 0),
+            coalesce(changed, 0), middle_at, newest_at
         FROM counted FULL JOIN file USING (code, is_whole) SEMI JOIN known USING (code)
         WHERE is_whole = (code = '')::INT
         """
@@ -84,7 +90,11 @@ def _sender(stream: Stream) -> str:
     """SQL: the submitter's code of a row."""
     if not stream.submitter:
         return "NULL::VARCHAR"
-    return f'trim(raw."{stream.submitter.column}")' if stream.submitter.column else "sent_file.code"
+    return (
+        f"trim(raw.{identifier(stream.submitter.column)})"
+        if stream.submitter.column
+        else "sent_file.code"
+    )
 
 
 def _senders(stream: Stream, files: Iterable[File]) -> pa.Table:

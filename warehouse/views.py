@@ -12,6 +12,7 @@ import ibis
 import ibis.expr.types as ir
 
 from common.definition import Source, Stream
+from common.quoting import literal
 from common.settings import Settings
 from warehouse.catalog import reading, transaction, writing
 from warehouse.tables import LANDING_COLUMNS, landing_name
@@ -52,7 +53,7 @@ def set_up_views(
                 query = _query(source, stream, typed_of(stream))
                 connection.execute(f"CREATE OR REPLACE VIEW lake.{name} AS {query}")
                 mark = _mark(stream, version)
-                connection.execute(f"COMMENT ON VIEW lake.{name} IS '{mark}'")
+                connection.execute(f"COMMENT ON VIEW lake.{name} IS {literal(mark)}")
 
 
 def _marks(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
-from common.access import DltAccess, FilesAccess, RestAccess, SqlAccess
+from common.access import DltAccess, FilesAccess, RestAccess, SqlAccess, printable
 from common.definition import Source, Stream
 from common.errors import SourceShapeChanged
 from common.settings import Settings
@@ -156,8 +156,10 @@ def keep_pace(pull: Pull, started: float) -> None:
 
 
 def note_shape(pull: Pull, shape: Shape) -> None:
-    """Keep the shape on the pull, and how it drifted. Raises SourceShapeChanged when a declared
-    column is gone; one that was never declared is reported and not read."""
+    """Keep the shape on the pull, and how it drifted; its names as they can be printed. Raises
+    SourceShapeChanged when a declared column is gone; one that was never declared is reported and
+    not read."""
+    shape = {printable(name): kind for name, kind in shape.items()}
     found = compare(pull.stream, shape, pull.known_shape)
     pull.drifts += [one for one in found if one not in pull.drifts]
     gone = [one for one in found if one.kind in STOPPING]

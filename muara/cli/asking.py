@@ -6,7 +6,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from common.errors import DefinitionError, WarehouseFault
+from common.errors import WarehouseFault
 from common.settings import Settings
 from muara.cli.shared import Json, answer, city_services, console, counted, read_settings
 
@@ -59,6 +59,14 @@ def _open_alarms(connection: Any) -> list[Any]:
     return [one for one in alarms(connection) if one.state == "open"]
 
 
+def _failed_steps(connection: Any) -> list[Any]:
+    """The steps that failed in the newest night that took any."""
+    from warehouse.steps import newest_night, outcomes
+
+    night = newest_night(connection)
+    return [one for one in outcomes(connection, night).values() if one.outcome == "failed"]
+
+
 def _unreconciled(connection: Any) -> dict[tuple[str, str], dict[str, int]]:
     """(source, stream) → what its last reconciliation left unexplained, where it did."""
     from warehouse.reconcile import newest
@@ -79,6 +87,7 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
         drifts = _open_drifts(connection)
         unreconciled = _unreconciled(connection)
         alarms = _open_alarms(connection)
+        failed_steps = _failed_steps(connection)
     table = Table(box=None, pad_edge=False)
     for name in ("batch", "night", "stream", "outcome"):
         table.add_column(name, no_wrap=True)
@@ -98,6 +107,8 @@ def show_status(settings: Settings, *, every: bool = False, source: str | None =
         if row.error and (not source or row.source == source):
             stream = f"[red]{row.source}.{row.stream}[/]"
             console.print(f"{stream} {escape(row.error)}", highlight=False)
+    for step in [] if source else failed_steps:
+        console.print(f"[red]{step.task}[/] {escape(step.error_message or '')}", highlight=False)
     for (name, stream_name), told in drifts.items():
         if not source or name == source:
             stream = f"[yellow]{name}.{stream_name}[/]"
@@ -124,34 +135,19 @@ def sql(
     Example: muara sql "SELECT status, count(*) FROM lake.core.person WHERE valid_to IS NULL
     GROUP BY 1"
     """
-    import duckdb
+    from warehouse.guest import ask
 
-    from warehouse.catalog import lock_down, reading
-
-    settings = read_settings()
-    with reading(settings) as connection:
-        lock_down(connection, settings)
-        try:
-            result = connection.execute(query)
-            columns = [one[0] for one in result.description or []]
-            rows = result.fetchmany(limit)
-        except duckdb.Error as error:
-            raise DefinitionError(
-                str(error).splitlines()[0],
-                where="query",
-                next_step="correct the query: tables are named like lake.core.person, and the lake "
-                "is read-only.",
-            ) from None
+    found = ask(read_settings(), query, limit)
 
     def show() -> None:
-        table = Table(*columns)
-        for row in rows:
+        table = Table(*map(escape, found.columns))
+        for row in found.rows:
             table.add_row(*("" if value is None else escape(str(value)) for value in row))
         console.print(table)
-        if len(rows) == limit:
+        if len(found.rows) == limit:
             console.print(f"the first {limit} rows; --limit shows more")
 
-    answer(as_json, [dict(zip(columns, row, strict=True)) for row in rows], show)
+    answer(as_json, [dict(zip(found.columns, row, strict=True)) for row in found.rows], show)
 
 
 def doctor(

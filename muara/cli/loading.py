@@ -10,6 +10,7 @@ import typer
 
 from common.connection import resolver
 from common.definition import load_sources
+from common.home_files import read_json
 from common.settings import Settings
 from muara.cli.asking import show_status
 from muara.cli.shared import (
@@ -68,29 +69,50 @@ def night(
 
     settings = read_settings()
     found = load_sources(settings)
-    before = 0
-    if is_there(settings):
-        with reading(settings) as connection:
-            before = last_batch(connection)
-    started = time.monotonic()
-    with city_services(settings), progress(as_json):
-        if direct:
-            nights.run(settings, found, resolver(settings))
-        else:
-            _through_airflow(as_json)
-    seconds = time.monotonic() - started
-    checks = nights.checks(settings, found, before)
-    summary = nights.summary(settings, before, seconds)
+    with nights.one_night(settings):
+        before = 0
+        if is_there(settings):
+            with reading(settings) as connection:
+                before = last_batch(connection)
+        started = time.monotonic()
+        with city_services(settings), progress(as_json):
+            if direct:
+                failed = [one.task for one in nights.run(settings, found, resolver(settings))]
+                checks = nights.checks(settings, found, before)
+            else:
+                failed, checks = _through_airflow(settings, as_json)
+        every_task = nights.Check(
+            "every task succeeded", not failed, ", ".join(failed) or "none failed"
+        )
+        checks = [every_task, *(checks or nights.checks(settings, found, before))]
+        summary = nights.summary(settings, before, time.monotonic() - started)
     data = {"summary": summary, "checks": [vars(check) for check in checks]}
     answer(as_json, data, lambda: _show_night(settings, summary, checks))
     if not all(check.holds for check in checks):
         raise typer.Exit(1)
 
 
-def _through_airflow(quiet: bool) -> None:
-    """The DAGs in a process of their own; Airflow's settings are in place before it is imported."""
+def _through_airflow(settings: Settings, quiet: bool) -> tuple[list[str], list[Any]]:
+    """The tasks that failed and what the night's own checks were answered, none when it did not get
+    that far. The DAGs run in a process of their own; Airflow's settings are in place before it is
+    imported.
+
+    Ends with the exit code of a night that could not run at all; it has said why.
+    """
+    from dags.local import night_report
+    from pipeline.night import Check, answers_of
+
+    answers, report = answers_of(settings), night_report(settings)
+    for left_before in (answers, report):
+        left_before.unlink(missing_ok=True)
     output = subprocess.DEVNULL if quiet else None
-    subprocess.run([sys.executable, "-m", "dags.local", "night"], check=False, stdout=output)
+    command = [sys.executable, "-m", "dags.local", "night"]
+    code = subprocess.run(command, check=False, stdout=output).returncode
+    if not report.exists():
+        raise typer.Exit(code or 1)
+    again = "run `muara night` again."
+    asked = read_json(answers, list[Check], again) if answers.exists() else []
+    return read_json(report, dict[str, list[str]], again).get("failed", []), asked
 
 
 def _show_night(settings: Settings, summary: dict[str, Any], checks: list[Any]) -> None:

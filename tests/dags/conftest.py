@@ -10,6 +10,7 @@ from common.settings import ROOT
 _home = tempfile.TemporaryDirectory(prefix="muara-airflow-")
 os.environ["AIRFLOW_HOME"] = _home.name
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["AIRFLOW__CORE__DAGS_FOLDER"] = str(ROOT / "dags")
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,13 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from common import errors
 from common.definition import load_sources
+from common.night import STAGES
 from common.settings import ROOT, Settings
 from dags import local
 from dags.failures import as_airflow_failures
 from dags.sources import is_newest
+from pipeline.night import CHECK
+from pipeline.steps import STEPS
 from tests.dags.machine import CANARY_NAME, CANARY_NIK
 
 HEAVY = ("duckdb", "ibis", "great_expectations", "pandas", "pyarrow", "pipeline")
@@ -27,10 +30,7 @@ SOURCES = load_sources(Settings())
 
 def test_every_definition_is_a_dag_and_nothing_else_is(bag):
     others = {
-        "prepare_night",
-        "publish",
-        "deliver_extracts",
-        "alarms",
+        *(stage.name for stage in STAGES),
         "review_drift",
         "review_pairs",
     }
@@ -60,9 +60,7 @@ print(json.dumps([seconds, [name for name in {HEAVY} if name in sys.modules]]))
     seconds, heavy = json.loads(answer.stdout.splitlines()[-1])
     assert heavy == []
     assert set(seconds) == {
-        "sources.py", "prepare.py", "publish.py", "deliver.py", "alarms.py", "review_drift.py",
-        "review_pairs.py",
-        "reconcile.py",
+        "sources.py", "night.py", "review_drift.py", "review_pairs.py", "reconcile.py",
     }  # fmt: skip
     assert max(seconds.values()) < 3
 
@@ -100,7 +98,7 @@ def test_what_is_held_is_judged_again_after_every_stream_whatever_became_of_them
 def test_source_settles_only_when_every_stream_did(bag, source):
     settled = bag.dags[f"sync_{source.name}"].task_dict["settled"]
     assert settled.upstream_task_ids == {*(one.name for one in source.streams), "judge_again"}
-    assert settled.trigger_rule == TriggerRule.ALL_SUCCESS
+    assert settled.trigger_rule == TriggerRule.NONE_FAILED
     assert [asset.name for asset in settled.outlets] == [source.name]
     assert settled.downstream_task_ids == set()
 
@@ -116,7 +114,7 @@ def test_the_newest_interval_is_the_one_that_no_other_followed():
     [
         ("prepare_night", "45 0 * * *"),
         ("deliver_extracts", "0 5 * * *"),
-        ("alarms", "30 6 * * *"),
+        ("morning", "30 6 * * *"),
         ("review_drift", "0 8 * * *"),
         ("review_pairs", "0 8 * * *"),
     ],
@@ -135,8 +133,7 @@ def test_publish_waits_for_all_sources_or_four_in_the_morning(bag):
     assert timetable.timetable.expression == "0 4 * * *"
     outlets = {task.task_id: [asset.name for asset in task.outlets]
                for task in bag.dags["publish"].tasks}  # fmt: skip
-    assert outlets == {"link": [], "publish": ["published"], "judge": []}
-    assert bag.dags["publish"].get_task("publish").upstream_task_ids == {"link"}
+    assert outlets == {"link": [], "judge": [], "publish": ["published"], "settled": []}
 
 
 def test_extracts_and_rejections_leave_together_and_neither_waits_for_the_other(bag):
@@ -145,7 +142,23 @@ def test_extracts_and_rejections_leave_together_and_neither_waits_for_the_other(
         "deliver": set(),
         "send_reports": {"deliver"},
         "return_rejections": set(),
+        "settled": {"deliver", "send_reports", "return_rejections"},
     }
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=[stage.name for stage in STAGES])
+def test_a_stage_is_a_dag_whose_steps_come_in_the_order_of_the_night(bag, stage):
+    tasks = bag.dags[stage.name].task_dict
+    assert set(tasks) == {*(step.name for step in stage.steps), "settled"}
+    for step in stage.steps:
+        assert tasks[step.name].upstream_task_ids == set(step.after)
+        expected = TriggerRule.ALL_DONE if step.after else TriggerRule.ALL_SUCCESS
+        assert tasks[step.name].trigger_rule == expected
+
+
+def test_every_step_does_something():
+    named = [step.name for stage in STAGES for step in stage.steps]
+    assert sorted(named) == sorted([*STEPS, CHECK])
 
 
 def _every_error(kind=errors.MuaraError):

@@ -1,5 +1,6 @@
 """`python -m dags.local night`: every DAG once, in asset order, in one process."""
 
+import json
 import os
 import sqlite3
 import stat
@@ -36,10 +37,12 @@ def test_order_and_states(after):
         ("sync_report_inbox", "failed"),
         ("publish", "success"),
         ("deliver_extracts", "success"),
-        ("alarms", "success"),
+        ("morning", "failed"),
     ]
     assert after.night.returncode == 1
-    assert "2 of 7 DAGs failed" in after.night.stderr
+    assert "3 of 7 DAGs failed: sync_civil_registry.family," in after.night.stderr
+    report = json.loads((after.home / "airflow" / "night.json").read_text())
+    assert [task for task in report["failed"] if not task.startswith("sync_")] == ["morning.check"]
 
 
 def test_streams_after_a_failed_one_ran(after):

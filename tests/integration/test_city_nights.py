@@ -58,7 +58,7 @@ def test_the_same_night_again_changes_nothing(first_night, tmp_path):
     assert town.night() == []
     assert content_hashes(town.settings) == before
     with reading(town.settings) as connection:
-        assert changed_since(connection, snapshot) == {"ops.ledger", "ops.submission"}
+        assert changed_since(connection, snapshot) == {"ops.ledger", "ops.step", "ops.submission"}
     with reading(town.settings) as connection:
         for one in attempts(connection):
             assert one.counts["inserted"] + one.counts["updated"] + one.counts["deleted"] == 0

@@ -10,6 +10,7 @@ from datetime import date
 
 import duckdb
 
+from common.quoting import literal
 from transforms.identity.mentions import COMPARED, REGISTRY
 from transforms.identity.partition import CERTAIN
 from transforms.standardise.birth_dates import OLDEST_YEARS
@@ -28,15 +29,15 @@ def touched(connection: duckdb.DuckDBPyConnection, today: date) -> None:
         f"""
         INSERT INTO renewed
         SELECT source_record_id FROM before
-        WHERE believed_from <= DATE '{today}' OR birth_date > DATE '{today}'
+        WHERE believed_from <= DATE {literal(today)} OR birth_date > DATE {literal(today)}
             OR {today.year} - year(birth_date) > {OLDEST_YEARS};
         CREATE OR REPLACE TEMP TABLE once AS
         SELECT nik, household_number FROM before SEMI JOIN renewed USING (source_record_id)
-        WHERE role = '{REGISTRY}';
+        WHERE role = {literal(REGISTRY)};
         CREATE OR REPLACE TEMP TABLE touched AS
         SELECT source_record_id FROM renewed
         UNION
-        SELECT source_record_id FROM before WHERE role = '{REGISTRY}' AND (
+        SELECT source_record_id FROM before WHERE role = {literal(REGISTRY)} AND (
             partner_nik IN (SELECT nik FROM once) OR household_number IN (
                 SELECT household_number FROM once WHERE nik IS NULL));
         INSERT INTO touched

@@ -11,6 +11,8 @@ from typing import Any
 
 import duckdb
 
+from common.quoting import identifier, literal
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -36,7 +38,9 @@ def explain(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
     )
     columns = connection.execute("SELECT * FROM mention LIMIT 0").description
     sides = ", ".join(
-        f'{side}."{name}" AS "{name}_{side}"' for name, *_ in columns for side in ("l", "r")
+        f"{side}.{identifier(name)} AS {identifier(f'{name}_{side}')}"
+        for name, *_ in columns
+        for side in ("l", "r")
     )
     connection.execute(
         f"""
@@ -54,11 +58,11 @@ def _of_one(place: int, comparison: dict[str, Any]) -> str:
     labels, bits = [], []
     for level in levels:
         when = "ELSE" if level["sql_condition"] == "ELSE" else f"WHEN {level['sql_condition']} THEN"
-        labels.append(f"{when} '{level['label_for_charts']}'")
+        labels.append(f"{when} {literal(level['label_for_charts'])}")
         bits.append(f"{when} {_bits(level)}")
     return f"""
         SELECT mention_id_l, mention_id_r, {place} AS place,
-            '{comparison["output_column_name"]}' AS comparison,
+            {literal(comparison["output_column_name"])} AS comparison,
             CASE {" ".join(labels)} END AS level, CASE {" ".join(bits)} END::DOUBLE AS bits
         FROM beside_each_other"""
 
@@ -70,5 +74,5 @@ def _bits(level: dict[str, Any]) -> str:
     if not (column := level.get("tf_adjustment_column")):
         return str(own)
     share = f"""(SELECT coalesce(max(share) FILTER (term = {column}_l),
-        max(share) FILTER (term IS NULL)) FROM term WHERE column_name = '{column}')"""
+        max(share) FILTER (term IS NULL)) FROM term WHERE column_name = {literal(column)})"""
     return f"coalesce({log2(level['m_probability'])} - log2({share}), {own})"

@@ -5,6 +5,7 @@ from typing import Any
 import duckdb
 from splink import DuckDBAPI, Linker, block_on
 
+from common.quoting import literal
 from transforms.identity.mentions import COMPARED, REGISTRY
 from transforms.identity.model import BLOCKING, TERMS, TWO_NUMBERS
 
@@ -31,9 +32,10 @@ def compare(connection: duckdb.DuckDBPyConnection, settings: dict[str, Any]) -> 
             f"""
             CREATE OR REPLACE TABLE share_of_{column} AS
             SELECT {column}, coalesce(share, (SELECT any_value(share) FROM term
-                WHERE column_name = '{column}' AND term IS NULL)) AS tf_{column}
+                WHERE column_name = {literal(column)} AND term IS NULL)) AS tf_{column}
             FROM (SELECT {column} FROM new_resident UNION SELECT {column} FROM new_other)
-            LEFT JOIN (SELECT term AS {column}, share FROM term WHERE column_name = '{column}')
+            LEFT JOIN (
+                SELECT term AS {column}, share FROM term WHERE column_name = {literal(column)})
                 USING ({column})
             WHERE {column} IS NOT NULL
             """
@@ -68,8 +70,8 @@ def _sides(connection: duckdb.DuckDBPyConnection) -> None:
         f"""
         CREATE OR REPLACE TEMP TABLE compared AS
         SELECT {columns} FROM fresh SEMI JOIN changed USING (mention_id);
-        CREATE OR REPLACE TABLE new_resident AS FROM compared WHERE role = '{REGISTRY}';
-        CREATE OR REPLACE TABLE new_other AS FROM compared WHERE role <> '{REGISTRY}';
+        CREATE OR REPLACE TABLE new_resident AS FROM compared WHERE role = {literal(REGISTRY)};
+        CREATE OR REPLACE TABLE new_other AS FROM compared WHERE role <> {literal(REGISTRY)};
         CREATE OR REPLACE TABLE old_resident AS FROM compared LIMIT 0;
         CREATE OR REPLACE TABLE old_other AS FROM compared LIMIT 0
         """
@@ -79,11 +81,11 @@ def _sides(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(
             f"""
             INSERT INTO old_resident
-            SELECT {columns} FROM mention WHERE role = '{REGISTRY}'
+            SELECT {columns} FROM mention WHERE role = {literal(REGISTRY)}
                 AND mention_id NOT IN (FROM changed)
                 AND ({_share(BLOCKING, "new_other")} OR {_share(TWO_NUMBERS, "new_resident")});
             INSERT INTO old_other
-            SELECT {columns} FROM mention WHERE role <> '{REGISTRY}'
+            SELECT {columns} FROM mention WHERE role <> {literal(REGISTRY)}
                 AND mention_id NOT IN (FROM changed) AND ({_share(BLOCKING, "compared")})
             """
         )

@@ -13,6 +13,7 @@ registry, and of the people of one record (mother, father, child) at most one.
 import duckdb
 import pyarrow as pa
 
+from common.quoting import literal
 from transforms.identity.mentions import REGISTRY
 
 DECIDED = 1e6
@@ -30,6 +31,7 @@ def candidates(connection: duckdb.DuckDBPyConnection) -> None:
     other: the probability of one counts the others as rivals (Bayes over exclusive alternatives).
     It is 0 where people decided that both are two.
     """
+    of_registry = literal(f"{REGISTRY}:")
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE parted AS
@@ -37,7 +39,7 @@ def candidates(connection: duckdb.DuckDBPyConnection) -> None:
         UNION ALL SELECT b, a FROM decision WHERE NOT is_same;
         CREATE OR REPLACE TEMP TABLE pair AS
         WITH directed AS (
-            SELECT starts_with(l, '{REGISTRY}:') AS is_l, starts_with(r, '{REGISTRY}:') AS is_r,
+            SELECT starts_with(l, {of_registry}) AS is_l, starts_with(r, {of_registry}) AS is_r,
                 is_l::INT + is_r::INT AS residents, if(residents = 1, is_r, l < r) AS is_so,
                 if(is_so, l, r) AS mention_id_l, if(is_so, r, l) AS mention_id_r, weight,
                 if((l, r) IN (FROM parted), 0, pow(2, least(weight, 60))) AS odds
@@ -70,12 +72,12 @@ def partition(connection: duckdb.DuckDBPyConnection, certain: float = CERTAIN) -
         f"""
         CREATE OR REPLACE TEMP TABLE broken AS
         SELECT cluster FROM member JOIN mention USING (mention_id) GROUP BY cluster
-        HAVING count(*) FILTER (role = '{REGISTRY}') > 1
+        HAVING count(*) FILTER (role = {literal(REGISTRY)}) > 1
             OR count(*) > count(DISTINCT source_record_id)
         UNION
         SELECT one.cluster FROM parted JOIN member one ON one.mention_id = a
         JOIN member other ON other.mention_id = b AND other.cluster = one.cluster;
-        SELECT a, b, weight = {DECIDED}, l.role = '{REGISTRY}', r.role = '{REGISTRY}',
+        SELECT a, b, weight = {DECIDED}, l.role = {literal(REGISTRY)}, r.role = {literal(REGISTRY)},
             l.source_record_id, r.source_record_id
         FROM kept JOIN member ON member.mention_id = a
         JOIN mention l ON l.mention_id = a JOIN mention r ON r.mention_id = b
@@ -92,7 +94,7 @@ def partition(connection: duckdb.DuckDBPyConnection, certain: float = CERTAIN) -
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE reason AS
-        SELECT mention_id, CASE WHEN role = '{REGISTRY}' THEN 'register'
+        SELECT mention_id, CASE WHEN role = {literal(REGISTRY)} THEN 'register'
             WHEN is_decided THEN 'decision' WHEN best IS NULL THEN 'alone' ELSE 'model'
             END AS how,
             if(how = 'model', best, NULL) AS probability

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 from splink import SettingsCreator, block_on
 
+from common.quoting import identifier, literal
 from transforms.identity.mentions import REGISTRY
 from transforms.identity.model import BLOCKING, COMPARISONS, TERMS, Comparison
 
@@ -33,9 +34,9 @@ def train(
     (column_name, term, share) holds how frequent its terms are among residents, of all mentions
     where there is no resident, NULL being the share of each term that is not kept."""
     size, residents = connection.execute(
-        f"SELECT count(*), count(*) FILTER (role = '{REGISTRY}') FROM mention"
+        f"SELECT count(*), count(*) FILTER (role = {literal(REGISTRY)}) FROM mention"
     ).fetchall()[0]
-    people = f"role = '{REGISTRY}'" if residents else "true"
+    people = f"role = {literal(REGISTRY)}" if residents else "true"
     _compare(
         connection,
         "proven_pair",
@@ -43,7 +44,7 @@ def train(
             f"""
             SELECT l.rowid AS a, r.rowid AS b FROM mention l JOIN mention r USING ({columns})
             WHERE l.mention_id < r.mention_id
-                AND NOT (l.role = '{REGISTRY}' AND r.role = '{REGISTRY}')
+                AND NOT (l.role = {literal(REGISTRY)} AND r.role = {literal(REGISTRY)})
             """
             for columns in ("nik", "sound, birth_date", "mother_nik, birth_date")
         ),
@@ -79,12 +80,13 @@ def train(
             f"""
             INSERT INTO term
             WITH counted AS (
-                SELECT "{column}" AS term, count(*) AS bearers FROM mention
-                WHERE {people} AND "{column}" IS NOT NULL GROUP BY ALL)
-            SELECT '{column}', term, bearers / sum(bearers) OVER () FROM counted
+                SELECT {identifier(column)} AS term, count(*) AS bearers FROM mention
+                WHERE {people} AND {identifier(column)} IS NOT NULL GROUP BY ALL)
+            SELECT {literal(column)}, term, bearers / sum(bearers) OVER () FROM counted
             QUALIFY bearers >= {FEWEST_BEARERS}
             UNION ALL
-            SELECT '{column}', NULL, avg(bearers) FILTER (bearers < {FEWEST_BEARERS}) / sum(bearers)
+            SELECT {literal(column)}, NULL,
+                avg(bearers) FILTER (bearers < {FEWEST_BEARERS}) / sum(bearers)
             FROM counted
             """
         )

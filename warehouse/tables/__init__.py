@@ -8,10 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from common.definition import Source, Stream
+from common.definition_files import read_model, read_yaml
+from common.people import Speaking
+from common.quoting import identifier
 
 HOME = Path(__file__).parent
 Personal = Literal["none", "quasi", "direct", "specific"]
@@ -56,6 +58,17 @@ class Table(Strict):
     )
     key: tuple[str, ...]
     columns: dict[str, Column]
+    speaks: Speaking = Speaking()
+
+    @model_validator(mode="after")
+    def _says_whose(self) -> "Table":
+        direct = {name for name, column in self.columns.items() if column.personal == "direct"}
+        faults = list(self.speaks.faults(set(self.columns), set(self.key)))
+        if silent := sorted(direct - self.speaks.columns) if not self.remade else []:
+            faults.append(f"`speaks` must say whose identifiers these are: {', '.join(silent)}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
     @property
     def schema_name(self) -> str:
@@ -80,14 +93,15 @@ class Table(Strict):
         return {**self.columns, **(_history() if self.history else {})}
 
     def ddl(self, catalog: str) -> str:
-        body = ", ".join(f'"{name}" {column.type}' for name, column in self.all_columns.items())
+        body = ", ".join(
+            f"{identifier(name)} {column.type}" for name, column in self.all_columns.items()
+        )
         return f"CREATE TABLE IF NOT EXISTS {catalog}.{self.name} ({body})"
 
 
 @cache
 def _history() -> dict[str, Column]:
-    columns = yaml.load((HOME / "history.yml").read_text(), Loader=yaml.CSafeLoader)
-    return {name: Column.model_validate(column) for name, column in columns.items()}
+    return TypeAdapter(dict[str, Column]).validate_python(read_yaml(HOME / "history.yml"))
 
 
 @cache
@@ -95,7 +109,7 @@ def tables() -> dict[str, Table]:
     """Every table by its full name, such as `core.person`."""
     found = {}
     for path in sorted(HOME.glob("*/*.yml")):
-        table = Table.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
+        table = read_model(path, Table)
         if table.name != f"{path.parent.name}.{path.stem}":
             raise ValueError(f"{path.name}: table {table.name} belongs in another file")
         found[table.name] = table
@@ -121,5 +135,5 @@ LANDING_COLUMNS = {
 def landing_ddl(catalog: str, source: Source, stream: Stream) -> str:
     """Text as sent, one column per declared column, after `LANDING_COLUMNS`."""
     columns = [*LANDING_COLUMNS.items(), *((name, "VARCHAR") for name in stream.names)]
-    body = ", ".join(f'"{name}" {kind}' for name, kind in columns)
+    body = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns)
     return f"CREATE TABLE IF NOT EXISTS {catalog}.{landing_name(source, stream)} ({body})"

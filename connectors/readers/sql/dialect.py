@@ -17,6 +17,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from common.quoting import identifier, literal
+
 BUCKET_BITS = 32
 CONTENT_BITS = 40
 BETWEEN, NOTHING = 31, 30
@@ -51,10 +53,10 @@ class Dialect:
     name = "other"
 
     def quote(self, name: str) -> str:
-        return '"' + name.replace('"', '""') + '"'
+        return identifier(name)
 
     def literal(self, text: str) -> str:
-        return "'" + text.replace("'", "''") + "'"
+        return literal(text)
 
     def as_text(self, column: SourceColumn) -> str:
         """SQL: the canonical text of a column, NULL where it is NULL."""
@@ -119,7 +121,7 @@ class Postgresql(SummingDialect):
     def settings(self, seconds: int) -> list[str]:
         """How long a question may take, and how values are written."""
         return [
-            f"SET LOCAL statement_timeout = '{seconds}s'",
+            f"SET LOCAL statement_timeout = {self.literal(f'{seconds}s')}",
             "SET LOCAL TimeZone = 'UTC'",
             "SET LOCAL DateStyle = 'ISO, YMD'",
             "SET LOCAL IntervalStyle = 'iso_8601'",
@@ -160,7 +162,7 @@ class Mariadb(SummingDialect):
         return "`" + name.replace("`", "``") + "`"
 
     def literal(self, text: str) -> str:
-        return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+        return literal(text.replace("\\", "\\\\"))
 
     def as_text(self, column: SourceColumn) -> str:
         name = self.quote(column.name)

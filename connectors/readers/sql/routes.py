@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from common.extensions import load, may_skip_signatures
+from common.quoting import literal
 from connectors.readers.sql.dialect import Dialect, Mariadb, Postgresql
 
 SCANNER = "postgres_scanner"
@@ -71,20 +72,18 @@ class PostgresScanner(Route):
         snapshot = options.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
         guest = "; ".join(
             [
-                f"SET TRANSACTION SNAPSHOT '{snapshot}'",
+                f"SET TRANSACTION SNAPSHOT {literal(snapshot)}",
                 *self.dialect.settings(self.connection.info["seconds"]),
             ]
         )
         url = self.connection.engine.url.set(drivername="postgresql").update_query_dict(
             {"client_encoding": "UTF8"}
         )
+        address = literal(url.render_as_string(hide_password=False))
         with _scanner() as scanner:
             try:
-                scanner.execute(
-                    f"ATTACH '{_quoted(url.render_as_string(hide_password=False))}' AS source "
-                    "(TYPE postgres, READ_ONLY)"
-                )
-                scanner.execute(f"BEGIN; CALL postgres_execute('source', '{_quoted(guest)}')")
+                scanner.execute(f"ATTACH {address} AS source (TYPE postgres, READ_ONLY)")
+                scanner.execute(f"BEGIN; CALL postgres_execute('source', {literal(guest)})")
                 yield from scanner.execute(
                     "FROM postgres_query('source', ?)", [self._select(columns, source)]
                 ).to_arrow_reader(self.batch_rows)
@@ -105,10 +104,6 @@ def _scanner() -> Iterator[duckdb.DuckDBPyConnection]:
         finally:
             with suppress(duckdb.Error):
                 connection.execute("ROLLBACK")
-
-
-def _quoted(text: str) -> str:
-    return text.replace("'", "''")
 
 
 class Connectorx(Route):
