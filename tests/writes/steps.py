@@ -48,7 +48,7 @@ FILES = """
         AND (one.end_snapshot IS NULL OR one.end_snapshot > :number)
     ORDER BY 1, 2, 3"""
 RANDOM = re.compile(r"[0-9a-f]{8,}|\d+|(?<=tmp)\w{8}|(?<=incoming-)\w{8}")
-VOLATILE = ("lake/data/", "city/", "logs/", "spill/")
+VOLATILE = ("lake/data/", "city/", "logs/", "spill/", "backup/cache/")
 
 
 def tidy() -> None:
