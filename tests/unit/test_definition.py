@@ -78,6 +78,56 @@ def test_no_contract_grants_what_it_may_not(tmp_path):
         load_contracts(settings)
 
 
+TWICE = {
+    "calendar.yml": "country: ID\ncountry: MY\n",
+    "connectors/x/source.yml": "name: x\nname: y\n",
+    "expectations/cctv.yml": "streams:\n  monitor: []\n  monitor: []\n",
+}
+
+
+@pytest.mark.parametrize("file", TWICE)
+def test_a_key_that_stands_twice_is_a_fault_at_every_depth(tmp_path, file):
+    from common.calendar import load_calendar
+    from common.errors import DefinitionError
+
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text(TWICE[file])
+    settings = Settings(home=tmp_path, profile=tmp_path, connectors=tmp_path / "connectors",
+                        expectations=tmp_path / "expectations")  # fmt: skip
+    read = {
+        "calendar.yml": lambda: load_calendar(settings),
+        "connectors/x/source.yml": lambda: load_sources(settings),
+        "expectations/cctv.yml": lambda: load_rules(settings, SOURCES["cctv"]),
+    }
+    with pytest.raises(DefinitionError, match="stands twice"):
+        read[file]()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("agency.csv", "agency_code,agency_nam,agency_name_short,kind,region_code\n", "columns"),
+        ("region.csv", "kode_kemendagri\n", "columns"),
+        ("same_report.csv", "days,common_words\n7,0.8,1\n", "line 2"),
+        ("same_report.csv", "days,common_words,more\n7,0.8,1\n", "columns"),
+        ("same_report.csv", None, "there is none"),
+    ],
+)
+def test_the_profiles_lists_hold_what_they_must_and_nothing_else(tmp_path, file, text, said):
+    import shutil
+
+    from common.errors import DefinitionError
+    from warehouse.reference import load_reference
+
+    shutil.copytree(SETTINGS.profile, tmp_path / "profile")
+    (tmp_path / "profile" / file).unlink()
+    if text is not None:
+        (tmp_path / "profile" / file).write_text(text)
+    with pytest.raises(DefinitionError, match=said) as raised:
+        load_reference(Settings(home=tmp_path / "var", profile=tmp_path / "profile"))
+    assert file in str(raised.value)
+
+
 def test_nothing_of_the_city_is_in_code():
     words = ("cirebon", "3274", "32.74")
     for folder in ("common", "connectors/readers", "transforms", "warehouse", "pipeline", "dags"):
