@@ -268,7 +268,7 @@ def take_out(
         for name, table in tables().items():
             if table.history and not table.identity and "source_record_id" in table.columns:
                 connection.execute(
-                    f"UPDATE lake.{name} SET valid_to = ?, closed_reason = 'erased' WHERE "
+                    f"UPDATE lake.{name} SET valid_to = greatest(?, valid_from), closed_reason = 'erased' WHERE "
                     "valid_to IS NULL AND list_contains(?, CAST(source_record_id AS VARCHAR))",
                     [night, own],
                 )
