@@ -145,6 +145,7 @@ def settle(village, *others):
     connection.close()
 
 
+VALUES = {ANI["nik"], ANI["nama_lgkp"], "81234567890", "ANI@WARGA.EXAMPLE"}
 STREAMS = [
     ("civil_registry", "family"),
     ("civil_registry", "resident"),
