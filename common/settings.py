@@ -3,11 +3,12 @@
 import secrets
 from datetime import date
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 Memory = Annotated[ByteSize, Field(ge=50_000_000)]
 """As written: 800MB, 1.5 GiB; as held: bytes."""
+Network = IPv4Network | IPv6Network
 
 
 class Settings(BaseSettings):
@@ -65,8 +67,22 @@ class Settings(BaseSettings):
     )
     portal_port: int = Field(8090, ge=1, le=65535, description="where `muara portal` listens")
     portal_url: str = Field(
-        "", description="where people reach the portal; empty: its port on this machine"
+        "",
+        description="where people reach the portal; empty: its port on this machine. It answers "
+        "to this name and those of the loopback only",
     )
+    portal_trusted_proxies: str = Field(
+        "",
+        description="addresses or networks (CIDR) of the proxies before the portal whose "
+        "`X-Forwarded-For` is believed, separated by commas; empty: nobody's",
+    )
+
+    @field_validator("portal_trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        if any(network.prefixlen == 0 for network in _networks_in(text)):
+            raise ValueError("a network of all addresses would believe everybody")
+        return text
 
     @classmethod
     def settings_customise_sources(
@@ -85,6 +101,10 @@ class Settings(BaseSettings):
     @property
     def channels(self) -> list[str]:
         return [name.strip() for name in self.alarm_channels.split(",") if name.strip()]
+
+    @property
+    def trusted_proxies(self) -> list[Network]:
+        return _networks_in(self.portal_trusted_proxies)
 
     @property
     def portal_address(self) -> str:
@@ -113,3 +133,8 @@ class Settings(BaseSettings):
             finally:
                 fresh.unlink()
         return path.read_text()
+
+
+def _networks_in(text: str) -> list[Network]:
+    """Raises ValueError for what is no address or network."""
+    return [ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]

@@ -15,6 +15,7 @@ import duckdb
 from common.errors import ExtractFault
 from common.quoting import identifier, literal
 from common.settings import Settings
+from warehouse import seals
 from warehouse.catalog import attach, changed_since, open_duckdb, reading
 from warehouse.manifest import read_manifest, sha256_of, verify, write_manifest
 from warehouse.masks import selection
@@ -56,7 +57,8 @@ def publish(settings: Settings, night: date) -> dict[str, int]:
         raise
     finally:
         connection.close()
-    write_manifest(building, {"night": str(night), "snapshot": snapshot, "tables": rows})
+    facts = {"night": str(night), "snapshot": snapshot, "tables": rows, **seals.head(settings)}
+    write_manifest(building, facts)
     final = home / f"{night}-{snapshot}-{sha256_of(building / 'manifest.json')[:8]}"
     if final.exists():
         shutil.rmtree(building)

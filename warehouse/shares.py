@@ -21,6 +21,7 @@ from common.errors import DefinitionError, QueryRefused
 from common.given_sql import TableName, check_expression
 from common.quoting import identifier, literal
 from common.settings import Settings
+from warehouse import seals
 from warehouse.catalog import attach, open_duckdb
 from warehouse.manifest import delivery, write_manifest
 from warehouse.masks import masked
@@ -208,6 +209,7 @@ def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, in
                 "contract_version": contract.version,
                 "legal_basis": contract.legal_basis,
                 "snapshot": snapshot,
+                **seals.head(settings),
                 "datasets": {
                     dataset.name: {
                         "rows": rows[dataset.name],

@@ -12,6 +12,7 @@ from common.connection import resolver
 from common.definition import load_sources
 from common.settings import Settings
 from muara.cli.asking import show_status
+from muara.cli.desk import audit_check
 from muara.cli.shared import (
     Json,
     answer,
@@ -76,7 +77,8 @@ def night(
     every_task = nights.Check(
         "every task succeeded", not failed, ", ".join(failed) or "none failed"
     )
-    checks = [every_task, *(checks or nights.checks(settings, found, before))]
+    asked = checks or nights.checks(settings, found, before)
+    checks = [every_task, *asked, audit_check(settings)]
     summary = nights.summary(settings, before, time.monotonic() - started)
     data = {"summary": summary, "checks": [vars(check) for check in checks]}
     answer(as_json, data, lambda: _show_night(settings, summary, checks))

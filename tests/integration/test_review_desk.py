@@ -62,9 +62,9 @@ def rows(town, query):
 
 def log(town, action=None):
     store = open_store(town.settings)
-    with store.connect() as connection:
+    with store.engine.connect() as connection:
         found = [one for one in audit.entries(connection) if action in (None, one.action)]
-    assert audit.broken(store, town.settings) is None
+    assert audit.faults(town.settings) == []
     store.dispose()
     return found
 
@@ -460,7 +460,7 @@ def test_without_the_audit_log_nobody_is_shown(desk_town):
     with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         store = open_store(desk_town.settings)
-        with store.begin() as connection:
+        with store.engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE audit RENAME TO elsewhere")
         store.dispose()
         text = siti.open("/periksa")

@@ -154,10 +154,10 @@ def test_who_guesses_waits_longer_and_longer(store, monkeypatch):
 
 def test_the_audit_log_only_grows(store, settings):
     for action in ("sign_in", "view_pair", "answer"):
-        audit.write(store, settings, account="siti", address="::1", action=action)
-    assert audit.broken(store, settings) is None
+        audit.write(store, account="siti", address="::1", action=action)
+    assert audit.faults(settings) == []
     for statement in ("UPDATE audit SET account = 'budi'", "DELETE FROM audit"):
-        with pytest.raises(Exception, match="append-only"), store.begin() as connection:
+        with pytest.raises(Exception, match="append-only"), store.engine.begin() as connection:
             connection.exec_driver_sql(statement)
 
 
@@ -168,7 +168,7 @@ def test_the_audit_log_only_grows(store, settings):
 )  # fmt: skip
 def test_a_row_that_was_changed_in_the_file_shows(store, settings, statement, row):
     for action in ("sign_in", "view_pair", "answer"):
-        audit.write(store, settings, account="siti", address="::1", action=action)
+        audit.write(store, account="siti", address="::1", action=action)
     with sqlite3.connect(settings.home / "portal" / "portal.sqlite") as file:
         file.execute("DROP TRIGGER audit_is_append_only_UPDATE")
         file.execute("DROP TRIGGER audit_is_append_only_DELETE")
