@@ -130,7 +130,7 @@ class Turns:
 
 
 def sign_in(
-    store: Store, name: str, password: str, address: str, device: str = "", now: Clock = utc_now
+    store: Store, name: str, password: str, address: str, now: Clock = utc_now, *, device: str = ""
 ) -> str | None:
     """The token of a new session; None for a wrong name or password and an account that is out,
     which take as long as each other. Raises TooManyFailures while whoever tries has to wait."""

@@ -194,8 +194,13 @@ def _seal(store: Store, before: str, entry: dict[str, object]) -> str:
     )
 
 
+def _first(chain: list[Entry]) -> int:
+    """The number with which a chain has to begin."""
+    return chain[0].id if chain and chain[0].action == ACCEPTED else 1
+
+
 def _broken(store: Store, chain: list[Entry]) -> Iterator[Fault]:
-    seal, expected = "", chain[0].id if chain and chain[0].action == ACCEPTED else 1
+    seal, expected = "", _first(chain)
     for entry in chain:
         values = {name: value for name, value in vars(entry).items() if name != "seal"}
         if entry.id != expected or entry.seal != _seal(store, seal, values):
@@ -205,7 +210,7 @@ def _broken(store: Store, chain: list[Entry]) -> Iterator[Fault]:
 
 
 def _not_as_sealed(chain: list[Entry], sealed: dict[int, str]) -> Iterator[Fault]:
-    first = chain[0].id if chain else 1
+    first = _first(chain)
     kept = {entry.id: entry.seal for entry in chain}
     if others := [row for row in sealed if row >= first and kept.get(row) != sealed[row]]:
         yield Fault("cut", str(min(others)))
@@ -216,7 +221,7 @@ def _not_as_sealed(chain: list[Entry], sealed: dict[int, str]) -> Iterator[Fault
 
 
 def _not_as_witnessed(settings: Settings, chain: list[Entry]) -> Iterator[Fault]:
-    first = chain[0].id if chain else 1
+    first = _first(chain)
     kept = {entry.id: entry.seal for entry in chain}
     for path, told in seals.witnesses(settings):
         if told["row"] >= first and kept.get(told["row"]) != told["seal"]:

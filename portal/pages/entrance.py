@@ -33,7 +33,9 @@ def sign_in(
     device = patience.device_of(portal.store, name, request.cookies)
     try:
         with portal.turns[bool(device)]:
-            token = accounts.sign_in(portal.store, name, password, address_of(request), device)
+            token = accounts.sign_in(
+                portal.store, name, password, address_of(request), device=device
+            )
     except Crowded as error:
         return portal.page(request, "sign_in", status=503, wait=error.seconds, crowded=True)
     except TooManyFailures as error:
