@@ -66,8 +66,8 @@ def kinds(settings):
     return {fault.kind for fault in audit.faults(settings)}
 
 
-def testify(settings, night="2026-11-23"):
-    """Tonight's manifest of an agency."""
+def deliver(settings, night):
+    """The manifest that an agency gets."""
     folder = settings.home / "extracts" / "dinkes" / night
     folder.mkdir(parents=True)
     (folder / "manifest.json").write_text(json.dumps({"files": [], **seals.head(settings)}))
@@ -76,7 +76,7 @@ def testify(settings, night="2026-11-23"):
 def test_an_untouched_log_has_no_fault(settings):
     assert audit.faults(settings) == []
     assert seals.head(settings)["audit_log"]["row"] == ROWS
-    testify(settings)
+    deliver(settings, "2026-11-23")
     write(settings, 3)
     assert audit.faults(settings) == []
 
@@ -241,7 +241,7 @@ def test_a_file_of_seals_that_was_cut_shows(settings):
 
 
 def test_log_and_seals_cut_together_contradict_what_an_agency_holds(settings):
-    testify(settings)
+    deliver(settings, "2026-11-23")
     in_file(settings, "DELETE FROM audit WHERE id > 10")
     outside = settings.home / "seals" / "audit"
     outside.write_text("".join(outside.read_text().splitlines(keepends=True)[:10]))
@@ -252,7 +252,7 @@ def test_log_and_seals_cut_together_contradict_what_an_agency_holds(settings):
 
 def test_an_owner_who_writes_all_of_it_anew_contradicts_what_an_agency_holds(settings):
     """With the key, nothing on the machine shows it."""
-    testify(settings)
+    deliver(settings, "2026-11-23")
     shutil.rmtree(settings.home / "portal")
     shutil.rmtree(settings.home / "seals")
     write(settings, ROWS + 5)
@@ -260,7 +260,7 @@ def test_an_owner_who_writes_all_of_it_anew_contradicts_what_an_agency_holds(set
 
 
 def test_a_manifest_that_cannot_be_read_is_no_witness(settings):
-    testify(settings)
+    deliver(settings, "2026-11-23")
     (settings.home / "extracts" / "dinkes" / "2026-11-23" / "manifest.json").write_text("{")
     assert audit.faults(settings) == []
 
@@ -326,7 +326,7 @@ def run(*words, **more):
 
 def test_the_command_names_what_is_wrong_and_a_person_may_answer_for_it(settings):
     assert f"{ROWS} rows, every seal fits" in run("audit", "--verify").output
-    testify(settings)
+    deliver(settings, "2026-11-23")
     in_file(settings, "DELETE FROM audit; UPDATE account SET role = 'auditor' WHERE name = 'siti'")
     for words in (["audit", "--verify"], ["audit"]):
         error = run(*words).exception
@@ -337,7 +337,7 @@ def test_the_command_names_what_is_wrong_and_a_person_may_answer_for_it(settings
     assert f"row {ROWS + 1} begins" in accepted.output
     assert audit.faults(settings) == []
     assert "restored by hand" in run("audit").output
-    testify(settings, "2026-11-24")
+    deliver(settings, "2026-11-24")
     write(settings, 20)
     assert audit.faults(settings) == []
     in_file(settings, "UPDATE account SET role = 'reviewer' WHERE name = 'siti'")

@@ -1,4 +1,4 @@
-"""Who guesses passwords waits; who is guessed at does not, and no answer tells which names exist."""
+"""Who guesses passwords waits; who is guessed at does not; no answer tells which names exist."""
 
 import threading
 from datetime import datetime, timedelta
@@ -90,11 +90,11 @@ def test_a_browser_that_is_known_waits_for_its_own_failures(store, clock):
 
 
 def test_no_browser_is_known_by_what_it_makes_up(store, tmp_path):
-    (name, value), = cookies(store, "siti").items()
+    ((name, value),) = cookies(store, "siti").items()
     assert patience.device_of(store, "siti", {name: value}) == value
     other = open_store(Settings(home=tmp_path / "other"))
-    for forged in ("", ".", "x.y", value[:-1] + "é", value.upper(), value + "0",
-                   patience.new_device(other, "siti"), *cookies(store, "budi").values()):  # fmt: skip
+    others = [patience.new_device(other, "siti"), *cookies(store, "budi").values()]
+    for forged in ("", ".", "x.y", value[:-1] + "é", value.upper(), value + "0", *others):
         assert patience.device_of(store, "siti", {name: forged}) == "", forged
     assert patience.device_of(store, "budi", {name: value}) == ""
     other.dispose()

@@ -1,7 +1,6 @@
 """Who may come in, what the audit log holds, and that everything has its word."""
 
 import re
-import sqlite3
 import stat
 from datetime import datetime, timedelta
 from pathlib import Path
