@@ -2,6 +2,7 @@
 
 import shutil
 import stat
+from pathlib import Path
 
 from common import clock
 from common.calendar import load_calendar
@@ -17,6 +18,8 @@ from warehouse.rebuild import differences
 from warehouse.shares import load_contracts
 
 FREE_BYTES_WANTED = 2 * 1024**3
+OPEN_SHOWN = 3
+"""Of files and folders that others can read, so many are named."""
 
 
 def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
@@ -28,12 +31,12 @@ def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
         Check("definitions", True, f"{len(sources)} sources"),
         _extensions(settings),
         _disk(settings),
+        _modes(settings),
         _connections(settings, sources),
         _calendar(settings),
     ]
     if not (lake_folder(settings) / "catalog.sqlite").exists():
         return [*answers, Check("warehouse", False, "none yet; run `make night`")]
-    answers.append(_modes(settings))
     with reading(settings) as connection:
         wrong = disagreements(connection, sources)
     answers.append(
@@ -84,13 +87,21 @@ def _calendar(settings: Settings) -> Check:
 
 
 def _modes(settings: Settings) -> Check:
-    secret = [
-        lake_folder(settings) / "catalog.sqlite",
-        settings.home / "secrets" / "pseudonym.key",
-        settings.home / "connections.toml",
+    """Nothing under the home may be read, written or entered by others than its owner."""
+    found = [
+        path.relative_to(settings.home).as_posix()
+        for path in (settings.home, *settings.home.rglob("*"))
+        if _is_open(path)
     ]
-    open_to_others = [
-        path.name for path in secret
-        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077
-    ]  # fmt: skip
-    return Check("secret files", not open_to_others, ", ".join(open_to_others) or "owner only")
+    first = ", ".join(sorted(found)[:OPEN_SHOWN])
+    more = f" and {len(found) - OPEN_SHOWN} more" if len(found) > OPEN_SHOWN else ""
+    repair = f"open to others: {first}{more}; close with `chmod -R go= {settings.home}`"
+    return Check("home for its owner only", not found, repair if found else "owner only")
+
+
+def _is_open(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:  # a night that runs has removed it since
+        return False
+    return not stat.S_ISLNK(mode) and bool(mode & 0o077)

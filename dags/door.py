@@ -1,0 +1,101 @@
+"""Airflow's door: whoever guesses its password waits, as at the portal, and its API's description
+is closed.
+
+Airflow's simple auth manager lets everybody try as often as they like, and Airflow describes its
+API to everybody. This stands before all of it: `dags/plugins/` puts it there.
+"""
+
+import json
+import re
+from functools import cached_property
+from urllib.parse import parse_qs
+
+from anyio.to_thread import run_sync
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from common.settings import Settings
+from portal import patience
+from portal.patience import Attempt, TooManyFailures
+from portal.store import Store, open_store
+
+CLOSED = re.compile(r"(/auth|/execution)?/(docs(/oauth2-redirect)?|redoc|openapi\.json)/*")
+"""Of Airflow itself and of the two applications that are mounted in it."""
+SIGN_IN = re.compile(r"/+auth/.*")
+BODY_BYTES = 16 << 10
+SIGNED_IN = 201
+
+
+class Door:
+    """The middleware. An attempt counts until Airflow says that it was right."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    @cached_property
+    def _store(self) -> Store:
+        return open_store(Settings())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if "path" in scope else ""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif CLOSED.fullmatch(path):
+            await JSONResponse({"detail": "Not Found"}, 404)(scope, receive, send)
+        elif scope["method"] == "POST" and SIGN_IN.fullmatch(path):
+            await self._sign_in(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _sign_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > BODY_BYTES:
+                await JSONResponse({"detail": "Too large"}, 413)(scope, receive, send)
+                return
+        name = f"airflow {_username(body)}"
+        try:
+            tried = await run_sync(self._begin, name, request)
+        except TooManyFailures as error:
+            answer = JSONResponse(
+                {"detail": f"Too many attempts. Wait {error.seconds} seconds."}, 429,
+                headers={"Retry-After": str(error.seconds)},
+            )  # fmt: skip
+            await answer(scope, receive, send)
+            return
+
+        async def again() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def judged(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == SIGNED_IN:
+                await run_sync(patience.forgive, self._store, tried)
+                message["headers"] = [*message["headers"], self._device(name, scope["scheme"])]
+            await send(message)
+
+        await self.app(scope, again, judged)
+
+    def _begin(self, name: str, request: Request) -> Attempt:
+        device = patience.device_of(self._store, name, request.cookies)
+        address = request.client.host if request.client else ""
+        return patience.begin(self._store, name, address, device)
+
+    def _device(self, name: str, scheme: str) -> tuple[bytes, bytes]:
+        cookie = patience.device_cookie(self._store, name)
+        value = patience.new_device(self._store, name)
+        lasts = int(patience.DEVICE_LASTS.total_seconds())
+        secure = "; Secure" if scheme == "https" else ""
+        text = f"{cookie}={value}; HttpOnly; Max-Age={lasts}; Path=/auth; SameSite=Strict{secure}"
+        return b"set-cookie", text.encode()
+
+
+def _username(body: bytes) -> str:
+    """Who is to sign in, as JSON or as a form; empty where that is not said."""
+    try:
+        told = json.loads(body)
+        return str(told.get("username", "")) if isinstance(told, dict) else ""
+    except ValueError:
+        return parse_qs(body.decode(errors="replace")).get("username", [""])[0]
