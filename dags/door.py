@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from common.settings import Settings
 from portal import patience
 from portal.patience import Attempt, TooManyFailures
-from portal.store import Store, open_store
+from warehouse.audit.store import Store, open_store
 
 CLOSED = re.compile(r"(/auth|/execution)?/(docs(/oauth2-redirect)?|redoc|openapi\.json)/*")
 """Of Airflow itself and of the two applications that are mounted in it."""

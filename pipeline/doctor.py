@@ -10,7 +10,7 @@ from common.connection import resolver
 from common.definition import load_sources
 from common.errors import MuaraError
 from common.settings import Settings
-from pipeline.night import Check
+from pipeline.night import Check, audit_kept
 from transforms.conform import conform_of
 from transforms.standardise.typed import typed
 from warehouse.catalog import disagreements, lake_folder, open_duckdb, reading
@@ -32,6 +32,7 @@ def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
         _extensions(settings),
         _disk(settings),
         _modes(settings),
+        audit_kept(settings),
         _connections(settings, sources),
         _calendar(settings),
     ]

@@ -18,9 +18,9 @@ from sqlalchemy import Row, delete, insert, select, update
 
 from common.errors import DefinitionError
 from portal import patience
-from portal.audit import account_seal, adding, note_account
 from portal.patience import Clock, utc_now
-from portal.store import Store, account, session
+from warehouse.audit import account_seal, adding, note_account
+from warehouse.audit.store import Store, account, session
 
 Role = Literal["reviewer", "supervisor", "auditor"]
 LEAST_LENGTH, LONGEST_NAME = 12, 60

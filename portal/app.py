@@ -26,8 +26,8 @@ from portal.desk import Desk
 from portal.door import COOKIE, LOOPBACK, Portal, Refused, SignedOut, here
 from portal.pages import audit, entrance, review
 from portal.proxies import TrustedProxies
-from portal.store import open_store
 from portal.words import title, words
+from warehouse.audit.store import open_store
 
 FOLDER = Path(__file__).parent
 HEADERS = {

@@ -12,11 +12,12 @@ from fastapi.templating import Jinja2Templates
 from sqlalchemy.exc import SQLAlchemyError
 
 from common.settings import Settings
-from portal import accounts, audit
+from portal import accounts
 from portal.accounts import Role, Turns, Visitor
 from portal.dealer import Dealer
 from portal.desk import Desk
-from portal.store import Store
+from warehouse import audit
+from warehouse.audit.store import Store
 
 COOKIE = "muara_session"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -16,7 +16,7 @@ from hmac import compare_digest
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from portal.store import Store, attempt
+from warehouse.audit.store import Store, attempt
 
 FREE = {"device": 5, "account here": 5, "address": 20, "account": 50, "strangers": 500}
 """How many wrong passwords of each cost nothing (a whole office may have one address); each more

@@ -15,7 +15,7 @@ import duckdb
 from common.errors import ExtractFault
 from common.quoting import identifier, literal
 from common.settings import Settings
-from warehouse import seals
+from warehouse.audit import seals
 from warehouse.catalog import attach, changed_since, open_duckdb, reading
 from warehouse.manifest import read_manifest, sha256_of, verify, write_manifest
 from warehouse.masks import selection

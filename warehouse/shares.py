@@ -21,7 +21,7 @@ from common.errors import DefinitionError, QueryRefused
 from common.given_sql import TableName, check_expression
 from common.quoting import identifier, literal
 from common.settings import Settings
-from warehouse import seals
+from warehouse.audit import seals
 from warehouse.catalog import attach, open_duckdb
 from warehouse.manifest import delivery, write_manifest
 from warehouse.masks import masked

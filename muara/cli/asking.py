@@ -7,7 +7,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from common.settings import Settings
-from muara.cli.desk import audit_check
 from muara.cli.shared import Json, answer, city_services, console, counted, read_settings
 
 
@@ -152,7 +151,7 @@ def doctor(
 
     settings = read_settings()
     with city_services(settings):
-        checks = [*examine(settings, rebuild=rebuild), audit_check(settings)]
+        checks = examine(settings, rebuild=rebuild)
 
     def show() -> None:
         for check in checks:

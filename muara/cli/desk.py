@@ -71,7 +71,7 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Who signed in, saw which pair and answered what. Example: muara audit --verify"""
-    from portal import audit as log
+    from warehouse import audit as log
 
     found = log.faults(read_settings())
     if found and not accept:
@@ -99,15 +99,6 @@ def audit(
 
     last = rows[-1]["seal"] if rows else ""
     answer(as_json, {"rows": len(rows), "last_seal": last} if verify else rows, show)
-
-
-def audit_check(settings: Settings) -> Any:
-    """A `Check`: whether the audit log and the accounts are as they were written."""
-    from pipeline.night import Check
-    from portal.audit import faults
-
-    found = "; ".join(map(str, faults(settings)))
-    return Check("audit log and accounts as sealed", not found, found or "every seal fits")
 
 
 @account_app.command("add")
@@ -172,7 +163,7 @@ def account_enable(name: Name) -> None:
 
 @contextmanager
 def _portal_store() -> Iterator[tuple[Settings, Any]]:
-    from portal.store import open_store
+    from warehouse.audit.store import open_store
 
     settings = read_settings()
     store = open_store(settings)

@@ -12,7 +12,6 @@ from common.connection import resolver
 from common.definition import load_sources
 from common.settings import Settings
 from muara.cli.asking import show_status
-from muara.cli.desk import audit_check
 from muara.cli.shared import (
     Json,
     answer,
@@ -77,8 +76,7 @@ def night(
     every_task = nights.Check(
         "every task succeeded", not failed, ", ".join(failed) or "none failed"
     )
-    asked = checks or nights.checks(settings, found, before)
-    checks = [every_task, *asked, audit_check(settings)]
+    checks = [every_task, *(checks or nights.checks(settings, found, before))]
     summary = nights.summary(settings, before, time.monotonic() - started)
     data = {"summary": summary, "checks": [vars(check) for check in checks]}
     answer(as_json, data, lambda: _show_night(settings, summary, checks))

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from portal import audit
 from portal.accounts import Visitor
 from portal.door import Here, allowed
+from warehouse import audit
 
 ROWS = 200
 """Rows on the page, the newest first."""

@@ -12,13 +12,13 @@ from common.log import configure
 from muara import cli
 from pipeline.link import link
 from pipeline.night import _canaries
-from portal import accounts, audit
+from portal import accounts
 from portal.app import make_app
 from portal.desk import open_counts
-from portal.store import open_store
 from tests.integration.conftest import PASSWORD
 from transforms.identity import explanation
-from warehouse import models
+from warehouse import audit, models
+from warehouse.audit.store import open_store
 from warehouse.catalog import attach, open_duckdb, reading, writer_lock, writing
 from warehouse.decisions import Mention, decide
 

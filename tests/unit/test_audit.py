@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from common.errors import DefinitionError, WarehouseFault
 from common.settings import Settings
 from muara import cli
-from portal import accounts, audit
-from portal.store import APPEND_ONLY, open_store, path_of
-from warehouse import seals
+from portal import accounts
+from warehouse import audit
+from warehouse.audit import seals
+from warehouse.audit.store import APPEND_ONLY, open_store, path_of
 
 PASSWORD = "sungai mengalir ke muara"
 TRIGGERS = "; ".join(f"DROP TRIGGER IF EXISTS {name}" for name in APPEND_ONLY)

@@ -8,7 +8,7 @@ import pytest
 from common.settings import Settings
 from portal import accounts, patience
 from portal.patience import TooManyFailures
-from portal.store import open_store, path_of
+from warehouse.audit.store import open_store, path_of
 
 PASSWORD = "sungai mengalir ke muara"
 

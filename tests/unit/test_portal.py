@@ -10,12 +10,13 @@ import pytest
 import portal
 from common.errors import DefinitionError
 from common.settings import Settings
-from portal import accounts, audit
+from portal import accounts
 from portal.app import make_app
 from portal.desk import LONG_NUMBER, _pieces
-from portal.store import open_store
 from portal.words import strength, words
 from transforms.identity.model import COMPARISONS
+from warehouse import audit
+from warehouse.audit.store import open_store
 from warehouse.tables import tables
 
 PASSWORD = "sungai mengalir ke muara"

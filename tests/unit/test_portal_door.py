@@ -11,9 +11,10 @@ from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
 from common.settings import Settings
-from portal import accounts, audit, patience
+from portal import accounts, patience
 from portal.app import BODY_BYTES, HEADERS, make_app
-from portal.store import open_store
+from warehouse import audit
+from warehouse.audit.store import open_store
 
 PASSWORD = "sungai mengalir ke muara"
 US = "http://127.0.0.1"

@@ -1,9 +1,9 @@
 """The audit log: who did and saw what, when and from where.
 
 Rows are only added (triggers refuse the rest). Each is sealed over the one before with a key that
-is not in the file, and every seal is kept outside of it too (`warehouse/seals.py`) and leaves the
-machine in the manifests of each night. Accounts are part of it: each row of theirs is as the log
-says, or it is none.
+is not in the file, and every seal is kept outside of it too (`seals.py`) and leaves the machine in
+the manifests of each night. Accounts are part of it: each row of theirs is as the log says, or it
+is none.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from common.errors import MuaraError
 from common.settings import Settings
-from portal.store import Store, account, audit, guard, open_store, path_of
-from warehouse import seals
+from warehouse.audit import seals
+from warehouse.audit.store import Store, account, audit, guard, open_store, path_of
 
 ACCEPTED = "log_accepted"
 """The action of a row with which a chain begins: a person answers for what is above it."""

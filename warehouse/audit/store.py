@@ -1,5 +1,5 @@
-"""Accounts, sessions and the audit log: a SQLite file of the portal's own, for a page must not wait
-for a night that writes the lake. No person's value is in it: mentions are surrogates.
+"""The audit log, and the portal's accounts and sessions: a SQLite file of their own, for a page must
+not wait for a night that writes the lake. No person's value is in it: mentions are surrogates.
 """
 
 import hmac
