@@ -5,10 +5,8 @@ Airflow's simple auth manager lets everybody try as often as they like, and Airf
 API to everybody. This stands before all of it: `dags/plugins/` puts it there.
 """
 
-import json
 import re
 from functools import cached_property
-from urllib.parse import parse_qs
 
 from anyio.to_thread import run_sync
 from starlette.requests import Request
@@ -23,8 +21,10 @@ from warehouse.audit.store import Store, open_store
 CLOSED = re.compile(r"(/auth|/execution)?/(docs(/oauth2-redirect)?|redoc|openapi\.json)/*")
 """Of Airflow itself and of the two applications that are mounted in it."""
 SIGN_IN = re.compile(r"/+auth/.*")
-BODY_BYTES = 16 << 10
 SIGNED_IN = 201
+ACCOUNT = "airflow\n"
+"""As which all its users are counted, for Airflow reads their names in more than one way; no name
+of the portal's has a line break."""
 
 
 class Door:
@@ -49,16 +49,9 @@ class Door:
             await self.app(scope, receive, send)
 
     async def _sign_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > BODY_BYTES:
-                await JSONResponse({"detail": "Too large"}, 413)(scope, receive, send)
-                return
-        name = f"airflow {_username(body)}"
+        request = Request(scope)
         try:
-            tried = await run_sync(self._begin, name, request)
+            tried = await run_sync(self._begin, request)
         except TooManyFailures as error:
             answer = JSONResponse(
                 {"detail": f"Too many attempts. Wait {error.seconds} seconds."}, 429,
@@ -67,35 +60,23 @@ class Door:
             await answer(scope, receive, send)
             return
 
-        async def again() -> Message:
-            return {"type": "http.request", "body": body, "more_body": False}
-
         async def judged(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == SIGNED_IN:
                 await run_sync(patience.forgive, self._store, tried)
-                message["headers"] = [*message["headers"], self._device(name, scope["scheme"])]
+                message["headers"] = [*message["headers"], self._device(request.url.scheme)]
             await send(message)
 
-        await self.app(scope, again, judged)
+        await self.app(scope, receive, judged)
 
-    def _begin(self, name: str, request: Request) -> Attempt:
-        device = patience.device_of(self._store, name, request.cookies)
+    def _begin(self, request: Request) -> Attempt:
+        device = patience.device_of(self._store, ACCOUNT, request.cookies)
         address = request.client.host if request.client else ""
-        return patience.begin(self._store, name, address, device)
+        return patience.begin(self._store, ACCOUNT, address, device)
 
-    def _device(self, name: str, scheme: str) -> tuple[bytes, bytes]:
-        cookie = patience.device_cookie(self._store, name)
-        value = patience.new_device(self._store, name)
+    def _device(self, scheme: str) -> tuple[bytes, bytes]:
+        cookie = patience.device_cookie(self._store, ACCOUNT)
+        value = patience.new_device(self._store, ACCOUNT)
         lasts = int(patience.DEVICE_LASTS.total_seconds())
         secure = "; Secure" if scheme == "https" else ""
         text = f"{cookie}={value}; HttpOnly; Max-Age={lasts}; Path=/auth; SameSite=Strict{secure}"
         return b"set-cookie", text.encode()
-
-
-def _username(body: bytes) -> str:
-    """Who is to sign in, as JSON or as a form; empty where that is not said."""
-    try:
-        told = json.loads(body)
-        return str(told.get("username", "")) if isinstance(told, dict) else ""
-    except ValueError:
-        return parse_qs(body.decode(errors="replace")).get("username", [""])[0]

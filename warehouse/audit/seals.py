@@ -1,10 +1,10 @@
 """The seals of the audit log, kept outside of it.
 
 Every row of the log has a keyed seal over itself and the seal before. Here each is written a second
-time, in `var/seals/audit`, a file that is only appended to: a log that was emptied, cut, replaced or
-restored alone no longer fits it. The newest seal also leaves the machine, in the manifests of each
-night. The owner of the machine holds the key and can write all of it anew, but not what agencies
-already hold.
+time, in `var/seals/audit`, a file that is only appended to: a log that was emptied, cut, replaced
+or restored alone no longer fits it. The newest seal also leaves the machine, in the manifests of
+each night. The owner of the machine holds the key and can write all of it anew, but not what
+agencies already hold.
 """
 
 import fcntl

@@ -1,5 +1,5 @@
-"""The audit log, and the portal's accounts and sessions: a SQLite file of their own, for a page must
-not wait for a night that writes the lake. No person's value is in it: mentions are surrogates.
+"""The audit log, and the portal's accounts and sessions: a SQLite file of their own, for a page
+must not wait for a night that writes the lake. No person's value is in it: mentions are surrogates.
 """
 
 import hmac
@@ -93,7 +93,8 @@ class Store:
         """A keyed hash that only this home can make. No part but the last may be as people type it:
         each ends with its line."""
         key = hmac.new(self.settings.pseudonym_key.encode(), kind.encode(), sha256).digest()
-        return hmac.new(key, "\n".join(map(str, parts)).encode(), sha256).hexdigest()
+        text = "\n".join(map(str, parts))
+        return hmac.new(key, text.encode(errors="surrogatepass"), sha256).hexdigest()
 
     def dispose(self) -> None:
         self.engine.dispose()
