@@ -207,7 +207,8 @@ def _city(home: Path) -> Iterator[Con]:
 
 
 def _state(home: Path) -> dict[str, Any]:
-    return json.loads((home / "city.json").read_text())
+    held = json.loads((home / "city.json").read_text())
+    return {"seed": int(held["seed"]), "residents": int(held["residents"]), "today": held["today"]}
 
 
 def _write_state(home: Path, seed: int, residents: int, today: date) -> None:

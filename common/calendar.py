@@ -6,10 +6,10 @@ National holidays come from the library `holidays`; the rest is `calendar.yml` o
 from datetime import date, time, timedelta
 from functools import cached_property
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from common.definition import Window
+from common.definition_files import Unreadable, read_model
 from common.errors import DefinitionError
 from common.settings import Settings
 
@@ -72,19 +72,13 @@ def load_calendar(settings: Settings) -> Calendar:
     """The profile's calendar. Raises DefinitionError with every fault, also when there is none."""
     path = settings.profile / "calendar.yml"
     try:
-        content = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)
-        return Calendar.model_validate(content)
-    except FileNotFoundError:
-        faults = ["there is none"]
-    except yaml.YAMLError:
-        faults = ["not readable as YAML"]
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
+        if path.exists():
+            return read_model(path, Calendar)
+        fault = "there is none"
+    except Unreadable as error:
+        fault = str(error)
     raise DefinitionError(
-        "; ".join(faults),
+        fault,
         where="calendar.yml",
         next_step="correct it in the profile; profiles/kota_cirebon has an example.",
     )

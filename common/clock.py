@@ -4,8 +4,12 @@ The sample city carries its own date in `<home>/today`; a real city has no such 
 in the present of its time zone.
 """
 
+import re
+from contextlib import suppress
 from datetime import UTC, date, datetime
+from pathlib import Path
 
+from common.errors import HomeFault
 from common.settings import Settings
 
 
@@ -15,8 +19,20 @@ def today(settings: Settings) -> date:
         return settings.today
     marker = settings.home / "today"
     if marker.exists():
-        return date.fromisoformat(marker.read_text().strip())
+        return _date_in(marker)
     return datetime.now(settings.zone).date()
+
+
+def _date_in(marker: Path) -> date:
+    text = marker.read_bytes()[:80].decode(errors="replace").strip()
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        with suppress(ValueError):
+            return date.fromisoformat(text)
+    raise HomeFault(
+        "no date such as 2026-11-23",
+        where=str(marker),
+        next_step="write the sample city's date into it; a real city has no such file: delete it.",
+    )
 
 
 def is_set(settings: Settings) -> bool:

@@ -10,6 +10,7 @@ import os
 import platform
 import resource
 import struct
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -75,6 +76,8 @@ def confine(readable: Iterable[Path]) -> None:
     """From here on no thread opens a file for other than reading; where the kernel has Landlock,
     this thread and those that it starts read only below these folders. Files that are open stay so.
     Raises Unconfined."""
+    if sys.platform != "linux":
+        raise Unconfined(sys.platform)
     _must(_libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0))
     _leave_only(readable)
     _filter_calls()

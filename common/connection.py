@@ -8,10 +8,14 @@ import json
 import os
 import tomllib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from common.errors import DefinitionError
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from common.definition_files import faults_of
+from common.errors import DefinitionError, HomeFault
 from common.settings import Settings
 
 Resolver = Callable[[str], str]
@@ -23,11 +27,10 @@ def resolver(settings: Settings) -> Resolver:
 
     def resolve(connection_id: str) -> str:
         if text := os.environ.get(f"AIRFLOW_CONN_{connection_id.upper()}"):
-            return _from_json(text) if text.lstrip().startswith("{") else text
-        if path.exists():
-            known = tomllib.loads(path.read_text()).get("connections", {})
-            if connection_id in known:
-                return str(known[connection_id])
+            return _from_json(connection_id, text) if text.lstrip().startswith("{") else text
+        known = _known(path) if path.exists() else {}
+        if connection_id in known:
+            return known[connection_id]
         raise DefinitionError(
             f"connection {connection_id} is not known",
             next_step=f"set AIRFLOW_CONN_{connection_id.upper()} or add it to "
@@ -37,8 +40,41 @@ def resolver(settings: Settings) -> Resolver:
     return resolve
 
 
-def _from_json(text: str) -> str:
-    part = json.loads(text)
+class _File(BaseModel):
+    """`connections.toml`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    connections: dict[str, str]
+
+
+def _known(path: Path) -> dict[str, str]:
+    """Raises HomeFault for what is no list of connections, without what it says."""
+    try:
+        return _File.model_validate(tomllib.loads(path.read_text(encoding="utf-8"))).connections
+    except ValidationError as error:
+        fault = "; ".join(faults_of(error))
+    except ValueError as error:
+        fault = f"not readable as TOML ({type(error).__name__})"
+    raise HomeFault(
+        fault,
+        where=str(path),
+        next_step='it holds `[connections]` and lines such as `simreda = "mysql+pymysql://…"`.',
+    )
+
+
+def _from_json(connection_id: str, text: str) -> str:
+    try:
+        return _url_of(json.loads(text))
+    except (ValueError, TypeError, AttributeError, LookupError):
+        raise DefinitionError(
+            "not the JSON of a connection",
+            where=f"AIRFLOW_CONN_{connection_id.upper()}",
+            next_step="write it as Airflow does, with conn_type, host, login …, or as a URI.",
+        ) from None
+
+
+def _url_of(part: dict[str, Any]) -> str:
     user = quote(part.get("login") or "", safe="")
     password = quote(part.get("password") or "", safe="")
     login = f"{user}:{password}@" if user or password else ""

@@ -12,18 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
 from common.access import Access, FilesAccess, Name, SourceName, Strict, Workbook
+from common.definition_files import Unreadable, read_model
 from common.errors import DefinitionError
+from common.people import Speaking
 from common.settings import Settings
 
 ColumnType = Literal["text", "integer", "decimal", "date", "timestamp", "boolean", "json"]
@@ -165,6 +165,9 @@ class Stream(Strict):
     submitter: Submitter | None = None
     stamp: Name | None = Field(None, description="column that tells when a row was last changed")
     compare: Comparison | None = None
+    speaks: Speaking | None = Field(
+        None, description="of whom its rows speak; undeclared, any text may name anybody"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> "Stream":
@@ -213,6 +216,8 @@ class Stream(Strict):
         kinds = {column.name: column.type for column in self.columns.values()}
         if self.stamp and kinds.get(self.stamp) not in ("date", "timestamp"):
             faults.append(f"stamp names no column of type date or timestamp: {self.stamp}")
+        if self.speaks:
+            faults += self.speaks.faults(names, set(self.key))
         if faults:
             raise ValueError("; ".join(faults))
         return self
@@ -284,17 +289,9 @@ def load_sources(settings: Settings) -> dict[str, Source]:
     sources, faults = {}, []
     for path in sorted(settings.connectors.glob("*/source.yml")):
         try:
-            source = Source.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            line = f" line {mark.line + 1}" if mark else ""
-            faults.append(f"{path.parent.name}/source.yml{line}: not readable as YAML")
-            continue
-        except ValidationError as error:
-            faults += [
-                f"{path.parent.name}/source.yml {_place(fault['loc'])}: {fault['msg']}"
-                for fault in error.errors(include_input=False, include_url=False)
-            ]
+            source = read_model(path, Source)
+        except Unreadable as error:
+            faults += [f"{path.parent.name}/source.yml {fault}" for fault in error.faults]
             continue
         if source.name != path.parent.name:
             faults.append(f"{path.parent.name}/source.yml name: must equal its folder's name")
@@ -323,10 +320,6 @@ def load_source(settings: Settings, name: str) -> Source:
             f"no source named {name}", next_step=f"use one of: {', '.join(sources)}"
         )
     return sources[name]
-
-
-def _place(location: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in location)
 
 
 def folder_of(settings: Settings, source: Source) -> Path:

@@ -155,7 +155,8 @@ class NightInPast(MuaraError):
 
 
 class QueryRefused(MuaraError):
-    """SQL given by somebody is not one SELECT of tables it may see. Raised before it runs."""
+    """SQL given by somebody is not one SELECT of tables it may see; raised before it runs. Or it
+    took more time or memory than a query may, and was ended."""
 
     exit_code = 18
 

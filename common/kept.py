@@ -3,11 +3,12 @@ file for the next."""
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+from common.home_files import write_whole
 
 Made = TypeVar("Made")
 _made: dict[str, Any] = {}
@@ -24,7 +25,7 @@ def key_of(*told: object, files: Iterable[Path] = ()) -> str:
 def kept(path: Path | None, key: str, make: Callable[[], Made]) -> Made:
     """What was made for `key`, that of all it follows from; else what is made now.
 
-    It is JSON. The file holds the newest, and one that cannot be read is replaced.
+    It is JSON. The file holds the newest with a hash of both, and one that is damaged is replaced.
     """
     if key not in _made:
         _made[key] = _of_file(path, key, make) if path else make()
@@ -33,10 +34,9 @@ def kept(path: Path | None, key: str, make: Callable[[], Made]) -> Made:
 
 def _of_file(path: Path, key: str, make: Callable[[], Made]) -> Made:
     with suppress(FileNotFoundError, ValueError, LookupError, TypeError):
-        return json.loads(path.read_text())[key]
+        held = json.loads(path.read_bytes())
+        if held["sha256"] == key_of(key, held[key]):
+            return held[key]
     made = make()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new = path.with_suffix(f".{os.getpid()}.new")
-    new.write_text(json.dumps({key: made}, indent=1))
-    new.replace(path)
+    write_whole(path, json.dumps({key: made, "sha256": key_of(key, made)}, indent=1))
     return made

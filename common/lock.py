@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import WarehouseBusy
+from common.settings import Settings
 
 POLL_SECONDS = 0.02
 
@@ -35,3 +36,19 @@ def exclusive(path: Path, seconds: float, *, what: str, next_step: str) -> Itera
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def alone(settings: Settings, work: str, *, what: str, next_step: str) -> Iterator[None]:
+    """Do a piece of work that no two may do at once in one home; others wait.
+
+    Raises WarehouseBusy after `lock_timeout_seconds`. Taken in this order, where several are held:
+    night, a stream or linking, leaving, the lake's writer.
+    """
+    with exclusive(
+        settings.home / "locks" / work,
+        settings.lock_timeout_seconds,
+        what=what,
+        next_step=next_step,
+    ):
+        yield

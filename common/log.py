@@ -7,6 +7,7 @@ Events carry counts, names of sources, streams, rules and files, row numbers and
 import json
 import logging
 import logging.handlers
+import sys
 from collections.abc import Callable
 
 import structlog
@@ -25,6 +26,14 @@ log = structlog.wrap_logger(
 _listeners: list[Callable[[str, dict], None]] = []
 
 
+class _File(logging.handlers.WatchedFileHandler):
+    """Says in one line that it cannot write, instead of a trace with the event."""
+
+    def handleError(self, _: logging.LogRecord) -> None:  # noqa: N802
+        error = sys.exc_info()[1]
+        print(f"an event is not in muara.log: {type(error).__name__}", file=sys.stderr)
+
+
 def configure(settings: Settings) -> None:
     """Send our events to the log file. Call once per process; calling again is harmless."""
     folder = settings.home / "logs"
@@ -34,7 +43,7 @@ def configure(settings: Settings) -> None:
     if not any(getattr(handler, "baseFilename", None) == path for handler in logger.handlers):
         for handler in list(logger.handlers):
             logger.removeHandler(handler)
-        logger.addHandler(logging.handlers.WatchedFileHandler(path))
+        logger.addHandler(_File(path))
     logger.setLevel(logging.INFO)
 
 

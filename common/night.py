@@ -42,7 +42,10 @@ BEFORE_SOURCES = (
         "prepare_night",
         "Tables, reference data and clearing up before the first source runs",
         "45 0 * * *",  # between two runs of half-hourly sources, before the first nightly one
-        (Step("prepare", "tables as declared, leftovers of killed runs removed"),),
+        (
+            Step("prepare", "tables as declared, leftovers of killed runs removed"),
+            Step("resume_erasures", "erasures that were interrupted", after=("prepare",)),
+        ),
     ),
 )
 AFTER_SOURCES = (

@@ -1,14 +1,19 @@
 """Typed settings, from the environment (`MUARA_…`) or `muara.toml` in the working directory."""
 
+import os
+import re
 import secrets
+import tomllib
+from collections.abc import Iterable, Iterator
 from datetime import date
+from difflib import get_close_matches
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,11 +21,21 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from common.definition_files import faults_of
+from common.errors import DefinitionError, HomeFault
+from common.home_files import write_once
+
 ROOT = Path(__file__).resolve().parent.parent
 
 Memory = Annotated[ByteSize, Field(ge=50_000_000)]
 """As written: 800MB, 1.5 GiB; as held: bytes."""
 Network = IPv4Network | IPv6Network
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("no time zone such as Asia/Jakarta")
+    return name
 
 
 class Settings(BaseSettings):
@@ -36,7 +51,7 @@ class Settings(BaseSettings):
     contact: str = Field(
         "pengelola gudang data kota", description="whom agencies may ask, in Indonesian"
     )
-    timezone: str = "Asia/Jakarta"
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Jakarta"
     today: date | None = Field(None, description="overrides the clock, for tests and re-runs")
     memory_limit: Memory = Field(ByteSize(800_000_000), description="DuckDB's memory for one query")
     batch_memory_limit: Memory = Field(
@@ -95,6 +110,23 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
+    def __init__(self, **values: Any) -> None:
+        """Raises DefinitionError for a setting that is none, whoever asks."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            faults = faults_of(error)
+            said = f"{len(faults)} wrong setting(s): {'; '.join(faults)}"
+        except tomllib.TOMLDecodeError as error:
+            said = f"muara.toml is not readable as TOML ({error})"
+        except UnicodeDecodeError:
+            said = "muara.toml is not UTF-8 text"
+        else:
+            said = "; ".join(_misspelt(type(self).model_fields))
+        if not said:
+            return
+        raise DefinitionError(said, next_step="correct MUARA_… in the environment or muara.toml.")
+
     def model_post_init(self, _: object) -> None:
         self.home = self.home.resolve()
 
@@ -118,21 +150,41 @@ class Settings(BaseSettings):
     def pseudonym_key(self) -> str:
         """The secret that keys every surrogate, made once, readable by the owner only.
 
-        Losing it makes every surrogate meaningless; leaking it makes them guessable.
+        Losing it makes every surrogate meaningless; leaking it makes them guessable. Raises
+        HomeFault when it is gone while what it keyed is there, or is no key.
         """
         path = self.home / "secrets" / "pseudonym.key"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh = path.with_name(f".{secrets.token_hex(4)}")
-            fresh.touch(mode=0o600)
-            fresh.write_text(secrets.token_hex(32))
-            try:
-                path.hardlink_to(fresh)
-            except FileExistsError:
-                pass
-            finally:
-                fresh.unlink()
-        return path.read_text()
+            self._require_nothing_keyed(path)
+            write_once(path, secrets.token_hex(32))
+        key = path.read_bytes()
+        if not re.fullmatch(rb"[0-9a-f]{64}", key):
+            raise HomeFault(
+                f"no key: {len(key)} bytes, not 64 hexadecimal digits and nothing else",
+                where=str(path),
+                next_step="put it back from where it is kept apart. Only where nothing was ever "
+                "loaded: delete it, and a new one is made.",
+            )
+        return key.decode()
+
+    def _require_nothing_keyed(self, path: Path) -> None:
+        """A new key over an old lake would give every record and person another surrogate."""
+        for keyed in (self.home / "lake" / "catalog.sqlite", self.home / "lake" / "data"):
+            if keyed.exists():
+                raise HomeFault(
+                    f"the key is gone, and {keyed.relative_to(self.home)} was made with it",
+                    where=str(path),
+                    next_step="put it back from where it is kept apart; no other key will do.",
+                )
+
+
+def _misspelt(known: Iterable[str]) -> Iterator[str]:
+    """Names in the environment that are nearly a setting's: they would set nothing."""
+    names = [f"MUARA_{name.upper()}" for name in known]
+    for name in sorted(os.environ):
+        if name.startswith("MUARA_") and name not in names:
+            for meant in get_close_matches(name, names, n=1, cutoff=0.9):
+                yield f"{name} is no setting; is {meant} meant?"
 
 
 def _networks_in(text: str) -> list[Network]:

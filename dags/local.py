@@ -23,12 +23,16 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import psutil
+from pydantic import Field
 
 from common.definition import Source, load_sources
-from common.errors import DefinitionError, MuaraError
+from common.errors import DefinitionError, HomeFault
+from common.failures import ours, print_no_traces
+from common.home_files import read_json, write_json
+from common.lock import alone
 from common.night import AFTER_SOURCES, BEFORE_SOURCES, by_schedule
 from common.settings import ROOT, Settings
 
@@ -45,6 +49,7 @@ SERVICES = {
     "portal": ["muara", "portal"],
 }
 SECONDS_TO_STOP = 30
+WRITTEN_AGAIN = "see that no Airflow runs (`ps`), then delete it; it is made again."
 
 
 def airflow_home(settings: Settings) -> Path:
@@ -98,13 +103,22 @@ def create_metadata(sources: dict[str, Source]) -> None:
     from airflow.configuration import write_default_airflow_configuration_if_needed
     from airflow.models.pool import Pool
     from airflow.utils import db
+    from sqlalchemy.exc import SQLAlchemyError
 
-    write_default_airflow_configuration_if_needed()
-    db.initdb()
-    for source in sources.values():
-        Pool.create_or_update_pool(
-            source.name, source.pool_slots, f"What {source.title} bears", include_deferred=False
-        )
+    try:
+        write_default_airflow_configuration_if_needed()
+        db.initdb()
+        for source in sources.values():
+            Pool.create_or_update_pool(
+                source.name, source.pool_slots, f"What {source.title} bears", include_deferred=False
+            )
+    except SQLAlchemyError as error:
+        raise HomeFault(
+            f"Airflow's metadata cannot be used ({type(error).__name__})",
+            where=os.environ["AIRFLOW_HOME"],
+            next_step="look at its disk and database. Airflow's runs are all that is in it: where "
+            "it is SQLite, airflow.db may be deleted, and it is made again.",
+        ) from None
 
 
 def _night(settings: Settings) -> Iterator[tuple[str, str, list[str], float]]:
@@ -146,14 +160,17 @@ def night_report(settings: Settings) -> Path:
 def night(settings: Settings) -> int:
     """Run the night and print a line per DAG; Airflow's own output goes to a file."""
     log, report = airflow_home(settings) / "logs" / "night.log", night_report(settings)
-    report.unlink(missing_ok=True)
     states, failures = [], []
-    with _output_to(log) as terminal:
+    with (
+        alone(settings, "airflow", what="another night in Airflow", next_step="wait for its end."),
+        _output_to(log) as terminal,
+    ):
+        report.unlink(missing_ok=True)
         for dag_id, state, failed, seconds in _night(settings):
             print(f"{dag_id:28} {state:8} {seconds:6.1f} s", file=terminal, flush=True)
             states.append(state)
             failures += failed or [dag_id] * (state != "success")
-    report.write_text(json.dumps({"failed": failures}))
+        write_json(report, {"failed": failures})
     if bad := [state for state in states if state != "success"]:
         print(
             f"{len(bad)} of {len(states)} DAGs failed: {', '.join(failures)}; why is in {log}",
@@ -264,8 +281,8 @@ def _choose_password() -> Path:
     into a log."""
     path = Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(json.dumps({"admin": secrets.token_urlsafe(12)}))
+        write_json(path, {"admin": secrets.token_urlsafe(12)})
+    read_json(path, dict[str, Annotated[str, Field(min_length=8)]], WRITTEN_AGAIN)
     return path
 
 
@@ -293,13 +310,14 @@ def _door_is_there() -> bool:
 
 def _note(pidfile: Path, pids: list[int]) -> None:
     """Process ids with their start times, so that a reused id is never mistaken for ours."""
-    pidfile.write_text(json.dumps([[pid, psutil.Process(pid).create_time()] for pid in pids]))
+    write_json(pidfile, [[pid, psutil.Process(pid).create_time()] for pid in pids])
 
 
 def _alive(pidfile: Path) -> list[psutil.Process]:
     """The processes noted in the file that still run, `up` itself first."""
     found = []
-    for pid, created in json.loads(pidfile.read_text()) if pidfile.exists() else []:
+    kind = list[tuple[int, float]]
+    for pid, created in read_json(pidfile, kind, WRITTEN_AGAIN) if pidfile.exists() else []:
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             if process.create_time() == created:
@@ -334,11 +352,13 @@ def main() -> int:
     )
     parser.add_argument("command", choices=commands)
     chosen = parser.parse_args().command
+    print_no_traces()
     try:
         settings = Settings()
         os.environ.update(environment(settings) | os.environ)
         return commands[chosen](settings)
-    except MuaraError as error:
+    except Exception as failure:
+        error = ours(failure)
         print(error, file=sys.stderr)
         return error.exit_code
 

@@ -27,11 +27,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.access import NAME
 from common.definition import Column, Source, Stream
+from common.definition_files import Unreadable, read_model
 from common.errors import DefinitionError, QueryRefused
 from common.given_sql import TableName, check_expression
 from common.quoting import identifier, literal
@@ -236,18 +236,15 @@ def _faults(rule: Rule) -> Iterator[str]:
 
 def _read(path: Path, kind: type[F]) -> F:
     try:
-        found = kind.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
+        found = read_model(path, kind)
         faults = [
             f"{stream}.{rule.rule}: {fault}"
             for stream, rules in next(iter(dict(found).values())).items()
             for rule in rules
             for fault in _faults(rule)
         ]
-    except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
-        ]
+    except Unreadable as error:
+        faults = error.faults
     if faults:
         raise DefinitionError(
             f"{len(faults)} fault(s):\n  - " + "\n  - ".join(faults),

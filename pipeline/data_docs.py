@@ -1,9 +1,7 @@
 """Data Docs of the newest batches. `data_docs/current` in MUARA_HOME is swapped in whole."""
 
-import shutil
-import tempfile
+import secrets
 from collections.abc import Iterator
-from pathlib import Path
 
 from common.definition import Source, load_sources
 from common.settings import Settings
@@ -11,21 +9,20 @@ from expectations.data_docs import Outcome, build
 from expectations.suite import Rule, load_core_rules, load_rules
 from warehouse import finding
 from warehouse.catalog import reading
+from warehouse.manifest import building, leaving, point_current_to, remove
 
 
 def write_data_docs(settings: Settings) -> int:
     """Rebuild the pages from what every rule last found. Returns how many tables they tell of."""
-    outcomes = list(_outcomes(settings, load_sources(settings)))
     home = settings.home / "data_docs"
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = Path(tempfile.mkdtemp(dir=home))
-    build(outcomes, made)
-    link = made / "link"
-    link.symlink_to(made.name)
-    link.replace(home / "current")
-    for folder in home.iterdir():
-        if folder.is_dir() and not folder.is_symlink() and folder != made:
-            shutil.rmtree(folder)
+    with leaving(settings), building(home) as folder:
+        outcomes = list(_outcomes(settings, load_sources(settings)))
+        build(outcomes, folder)
+        made = home / secrets.token_hex(4)
+        folder.rename(made)
+        point_current_to(made)
+        for other in set(home.iterdir()) - {made, home / "current"}:
+            remove(other)
     return len(outcomes)
 
 

@@ -10,12 +10,11 @@ from common.connection import resolver
 from common.definition import load_sources
 from common.errors import MuaraError
 from common.settings import Settings
-from pipeline.night import Check, audit_kept
+from pipeline.night import Check, audit_kept, contracts_check
 from transforms.conform import conform_of
 from transforms.standardise.typed import typed
 from warehouse.catalog import disagreements, lake_folder, open_duckdb, reading
 from warehouse.rebuild import differences
-from warehouse.shares import load_contracts
 
 FREE_BYTES_WANTED = 2 * 1024**3
 OPEN_SHOWN = 3
@@ -26,9 +25,9 @@ def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
     """Definitions, connections, extensions, disk, calendar, modes of secret files, tables; with
     `rebuild`, core against its rebuild from landing."""
     sources = load_sources(settings)
-    load_contracts(settings)
     answers = [
         Check("definitions", True, f"{len(sources)} sources"),
+        contracts_check(settings),
         _extensions(settings),
         _disk(settings),
         _modes(settings),

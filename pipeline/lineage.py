@@ -34,7 +34,7 @@ from transforms.standardise.typed import SENT, parsed, typed
 from warehouse.masks import selection
 from warehouse.merge import Gathered
 from warehouse.publish import AUDIENCE, published_tables
-from warehouse.shares import load_contracts
+from warehouse.shares import read_contracts
 from warehouse.tables import LANDING_COLUMNS, landing_name, tables
 
 LANDED = {
@@ -99,6 +99,27 @@ def brought_in(source: Source, stream: Stream) -> Graph:
     return landed(source, stream) | quarantined(source, stream) | conformed(source, stream)
 
 
+def undeclared(source: Source, stream: Stream) -> list[str]:
+    """Columns of the stream from which core takes direct identifiers, and of which `speaks` does
+    not say whose they are: an erasure would not know what to empty."""
+    made = conformed(source, stream)
+    identifiers = (
+        f"{table.name}.{name}"
+        for table in tables().values()
+        for name, column in table.columns.items()
+        if column.personal == "direct"
+    )
+    landing = f"{landing_name(source, stream)}."
+    taken = {
+        origin.removeprefix(landing)
+        for name in identifiers
+        if name in made
+        for origin in made[name].values
+        if origin.startswith(landing)
+    }
+    return sorted(taken - (stream.speaks.columns if stream.speaks else set()))
+
+
 @cache
 def linked() -> Graph:
     """Persons: their ids are Muara's own; everything that a mention is made of decides which. Their
@@ -142,7 +163,7 @@ def delivered(settings: Settings) -> Graph:
     """The datasets of every contract."""
     made: Graph = {}
     sources = load_sources(settings)
-    for contract in load_contracts(settings).values():
+    for contract in read_contracts(settings).in_force.values():
         for one in contract.datasets:
             name = f"contract.{contract.agency}.{one.name}"
             held = _meant(one.table, one.row_filter, sources)

@@ -72,7 +72,7 @@ class Linked:
 
 def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) -> Linked:
     """Link all mentions of people that core holds; `dry_run`: tell what that would change, and
-    change nothing.
+    change nothing. Another linking, or an erasure, is waited for.
 
     Raises DefinitionError without the reference of an impact assessment, which matching groups of
     personal data needs (UU 27/2022 Ps 34(2)), and WarehouseFault where there is nothing to link.
@@ -84,6 +84,11 @@ def link(settings: Settings, *, retrain: bool = False, dry_run: bool = False) ->
             next_step="write the assessment's reference into muara.toml: "
             'impact_assessment = "PDP/3/2026", or MUARA_IMPACT_ASSESSMENT.',
         )
+    with linking.alone(settings):
+        return _link(settings, retrain, dry_run)
+
+
+def _link(settings: Settings, retrain: bool, dry_run: bool) -> Linked:
     began = time.monotonic()
     connection = open_duckdb(settings)
     try:

@@ -1,9 +1,8 @@
 """The whole night, and the questions it must answer before it may be called good."""
 
-import json
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +14,11 @@ from common import night as order
 from common.connection import Resolver
 from common.definition import Source, load_sources
 from common.errors import MuaraError, WarehouseFault
+from common.home_files import write_json
+from common.lock import alone
 from common.log import log
 from common.settings import Settings
-from pipeline.rejections import FOLDER
+from pipeline import leave
 from pipeline.replay import replay_due
 from pipeline.steps import STEPS, Counts, Skipped
 from pipeline.sync import own_errors, sync
@@ -25,7 +26,7 @@ from warehouse import alarms as stored
 from warehouse import audit, finding, manifest, steps
 from warehouse.account import attempts, last_batch
 from warehouse.catalog import disagreements, reading
-from warehouse.shares import load_contracts
+from warehouse.shares import read_contracts
 
 CHECK = "check"
 NAMES_SAMPLED = 500
@@ -38,6 +39,21 @@ class Check:
     name: str
     holds: bool
     detail: str
+
+
+@contextmanager
+def one_night(settings: Settings) -> Iterator[None]:
+    """The lock of whoever runs a whole night, or moves the sample city to the next day.
+
+    Raises WarehouseBusy after `lock_timeout_seconds`.
+    """
+    with alone(
+        settings,
+        "night",
+        what="another night",
+        next_step="wait for it to end; one more finds only what is new since.",
+    ):
+        yield
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,7 @@ def check(settings: Settings) -> Counts:
     with reading(settings) as connection:
         before = last_batch(connection, before=clock.today(settings))
     asked = checks(settings, load_sources(settings), before)
-    answers_of(settings).write_text(json.dumps([vars(one) for one in asked]))
+    write_json(answers_of(settings), [vars(one) for one in asked])
     if broken := [one for one in asked if not one.holds]:
         raise WarehouseFault(
             "; ".join(f"not so: {one.name} ({one.detail})" for one in broken),
@@ -153,6 +169,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         _check("tables as the schema home says", sorted(wrong_shape), "no difference"),
         _check("core keeps its own rules", broken, "no critical rule broken"),
         _check("no person in logs or metadata", leaks, "no name or number found"),
+        contracts_check(settings),
         _verified(settings, sources),
         audit_kept(settings),
     ]
@@ -216,19 +233,22 @@ def _check(name: str, faults: list[str], otherwise: str) -> Check:
 
 
 def _verified(settings: Settings, sources: dict[str, Source]) -> Check:
-    folders = [settings.home / "published" / "current"]
-    night = str(clock.today(settings))
-    extracts = settings.home / "extracts"
-    folders += [extracts / agency / night for agency in load_contracts(settings)]
-    owners = sorted({source.agency for source in sources.values()})
-    folders += [extracts / agency / FOLDER for agency in owners]
+    due = leave.due(settings, sources, clock.today(settings))
     faults = []
-    for folder in folders:
-        try:
-            manifest.verify(folder)
-        except MuaraError as error:
-            faults.append(str(error))
-    return _check("what left matches its manifest", faults, f"{len(folders)} verified")
+    with manifest.leaving(settings):
+        for folder, files in due.items():
+            try:
+                manifest.verify(folder, files)
+            except MuaraError as error:
+                faults.append(str(error))
+    return _check("what left matches its manifest", faults, f"{len(due)} verified")
+
+
+def contracts_check(settings: Settings) -> Check:
+    """Whether every agency with a contract can be given what it says."""
+    contracts = read_contracts(settings)
+    faults = [f"{file} {some[0]}" for file, some in contracts.faults.items()]
+    return _check("contracts can be held", faults, f"{len(contracts.in_force)} in force")
 
 
 def _canaries(connection) -> tuple[set[str], list[str]]:

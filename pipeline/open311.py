@@ -12,7 +12,6 @@ standard has no key against doubles, so a server that does not show what it was 
 can get a report twice; an update carries the same `update_id` each time.
 """
 
-import fcntl
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,8 +31,8 @@ from common.errors import (
     MuaraError,
     SourceMalformed,
     SourceUnavailable,
-    WarehouseBusy,
 )
+from common.lock import alone
 from common.log import log
 from common.quoting import identifier, literal
 from common.settings import Settings
@@ -41,7 +40,7 @@ from connectors.readers.records import Unreadable, canonical, parse
 from connectors.readers.rest.service import Reply, Service, Terms, connected
 from warehouse.catalog import reading
 from warehouse.outbox import COLUMNS, Outgoing, outgoing, store
-from warehouse.shares import REPORT, STATES, TEXT, Contract, Open311, load_contracts, share_of
+from warehouse.shares import REPORT, STATES, TEXT, Contract, Open311, read_contracts, share_of
 
 FORM = "application/x-www-form-urlencoded"
 KEY = ParameterKey(kind="parameter", password="api_key")
@@ -68,14 +67,14 @@ def send(settings: Settings, resolve: Resolver, agency: str | None = None) -> di
 
     Returns agency → counts of: created, accepted, refused, in_doubt, unmapped (reports of a
     category that the contract does not map), updates, updates_refused. One agency's failure does
-    not stop the others; the first is raised at the end.
+    not stop the others, nor does a fault in its contract; the first is raised at the end.
     """
+    known = read_contracts(settings)
     contracts = {
-        name: one
-        for name, one in load_contracts(settings).items()
-        if one.open311 and agency in (None, name)
+        name: one for name, one in known.in_force.items() if one.open311 and agency in (None, name)
     }
     if agency and not contracts:
+        known.require_sound()
         raise DefinitionError(
             f"no contract for {agency} says open311",
             next_step="see docs/open311.md for what one says.",
@@ -94,6 +93,8 @@ def send(settings: Settings, resolve: Resolver, agency: str | None = None) -> di
         sent[name] = dict(counts)
     if failures:
         raise failures[0]
+    if agency is None:
+        known.require_sound()
     return sent
 
 
@@ -115,22 +116,19 @@ def _require_no_circle(settings: Settings, contract: Contract) -> None:
 
 @contextmanager
 def _alone(settings: Settings, agency: str) -> Iterator[None]:
-    """Two at once would send everything twice. Raises WarehouseBusy."""
+    """Two at once would send everything twice. Raises WarehouseBusy after the lock's time."""
     if not share_of(settings, agency).exists():
         raise DefinitionError(
             "there is no share yet",
             where=f"contract {agency}",
             next_step=f"run `muara extract {agency}` first.",
         )
-    with (settings.home / "shares" / f".{agency}-open311.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WarehouseBusy(
-                "its reports are being sent right now",
-                where=f"contract {agency}",
-                next_step="wait for that to end.",
-            ) from None
+    with alone(
+        settings,
+        f"open311.{agency}",
+        what=f"another `muara send {agency}`",
+        next_step="wait for that to end.",
+    ):
         yield
 
 

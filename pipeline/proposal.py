@@ -21,6 +21,7 @@ from common.access import INSTEAD
 from common.connection import Resolver
 from common.definition import Source, Stream, folder_of
 from common.errors import SourceShapeChanged
+from common.home_files import write_whole
 from common.settings import Settings
 from common.shape import Drift
 from connectors.readers import Pull
@@ -90,8 +91,7 @@ def propose(settings: Settings, source: Source, resolve: Resolver) -> Proposal:
     original = (folder_of(settings, source) / "source.yml").read_text()
     proposed = edited(original, source, found)
     path = settings.home / "proposals" / source.name / "source.yml"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.write_text(proposed)
+    write_whole(path, proposed)
     diff = unified_diff(
         original.splitlines(), proposed.splitlines(), "now", "proposed", lineterm=""
     )

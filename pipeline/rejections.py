@@ -19,7 +19,7 @@ from common.quoting import json_key
 from common.settings import Settings
 from expectations.suite import Rule, columns_of, load_rules
 from warehouse.catalog import reading
-from warehouse.manifest import delivery, write_manifest
+from warehouse.manifest import delivery, leaving, write_manifest
 from warehouse.workbook import Sheet, Workbook, workbook
 
 FOLDER = "penolakan"
@@ -102,17 +102,30 @@ def return_rejections(
         for rules in [load_rules(settings, source)]
         for stream in source.streams
     ]
-    with delivery(settings.home / "extracts" / agency / FOLDER) as folder:
-        path = folder / f"penolakan-{agency}-{night}.xlsx"
+    final = settings.home / "extracts" / agency / FOLDER
+    with leaving(settings), delivery(final) as folder:
+        path = folder / workbook_of(agency, night)
         with reading(settings) as connection:
             connection.execute("BEGIN")
             _write(connection, settings, path, agency, parts, night)
         rows = sum(part.rows for part in parts)
         sheets = {f"{part.source.name}.{part.stream.name}": part.rows for part in parts}
         write_manifest(
-            folder, {"agency": agency, "night": str(night), "rows": rows, "rejected": sheets}
+            folder,
+            {
+                "agency": agency,
+                "night": str(night),
+                "rows": rows,
+                "rejected": sheets,
+                "workbook": path.name,
+            },
         )
     return rows
+
+
+def workbook_of(agency: str, night: date) -> str:
+    """The name of the workbook."""
+    return f"penolakan-{agency}-{night}.xlsx"
 
 
 def _write(

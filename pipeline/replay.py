@@ -16,7 +16,7 @@ from expectations.queries import kept_of
 from expectations.runner import Finding, validate
 from expectations.suite import columns_named_in, load_rules
 from pipeline.judging import judgement_of, looks_beside
-from pipeline.sync import log_failure, new_account, own_errors, run
+from pipeline.sync import log_failure, new_account, own_errors, run, unrecorded_is_logged
 from transforms.standardise.typed import typed
 from warehouse import judgement, staging
 from warehouse.account import has_loaded
@@ -62,7 +62,8 @@ def replay(settings: Settings, source: Source, stream: Stream) -> Account:
             run(settings, source, stream, account, FromWarehouse())
     except MuaraError as error:
         log_failure(account, error)
-        record_failure(settings, account, error)
+        with unrecorded_is_logged(account):
+            record_failure(settings, account, error)
         raise
     return account
 

@@ -13,7 +13,7 @@ from common.connection import Resolver
 from common.definition import load_sources
 from common.errors import WarehouseFault
 from common.settings import Settings
-from pipeline import alarms, leave, open311
+from pipeline import alarms, erasure, leave, open311
 from pipeline.core_rules import judge_core
 from pipeline.data_docs import write_data_docs
 from pipeline.sync import prepare as make_ready
@@ -31,6 +31,11 @@ class Skipped:
 def prepare(settings: Settings, _: Resolver) -> Counts:
     make_ready(settings, load_sources(settings))
     return {}
+
+
+def resume_erasures(settings: Settings, _: Resolver) -> Counts:
+    """How many were still open."""
+    return {"erased": len(erasure.resume(settings, load_sources(settings)))}
 
 
 def link(settings: Settings, _: Resolver) -> Counts | Skipped:
@@ -92,6 +97,7 @@ STEPS: dict[str, Callable[[Settings, Resolver], Counts | Skipped]] = {
     step.__name__: step
     for step in (
         prepare,
+        resume_erasures,
         link,
         judge,
         publish,

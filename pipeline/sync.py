@@ -1,15 +1,14 @@
 """The way of one stream: read → stage → expectations → one transaction of the lake."""
 
-import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Protocol
 
 import duckdb
 
-from common import clock
+from common import clock, scratch
 from common.connection import Resolver
 from common.definition import Source, Stream
 from common.errors import (
@@ -20,6 +19,8 @@ from common.errors import (
     SourceShapeChanged,
     WarehouseFault,
 )
+from common.failures import ours
+from common.lock import alone
 from common.log import log
 from common.log import stage as mark
 from common.settings import Settings
@@ -62,24 +63,36 @@ def sync(
     try:
         with own_errors(f"{source.name}.{stream.name}"):
             require_open_hours(settings, source)
-            pull = Pull(
-                source,
-                stream,
-                resolve(stream.connection),
-                settings,
-                progress_of(settings, source, stream, interval),
-            )
-            supply = FromSource(pull, account)
-            run(settings, source, stream, account, supply, accept_deletions=accept_deletions)
+            with _alone(settings, source, stream):
+                pull = Pull(
+                    source,
+                    stream,
+                    resolve(stream.connection),
+                    settings,
+                    progress_of(settings, source, stream, interval),
+                )
+                supply = FromSource(pull, account)
+                run(settings, source, stream, account, supply, accept_deletions=accept_deletions)
     except MuaraError as error:
         log_failure(account, error)
-        bounds = _bounds((pull and pull.interval) or interval)
-        record_failure(settings, account, error, bounds, _stopped_by(pull, error))
+        with unrecorded_is_logged(account):
+            bounds = _bounds((pull and pull.interval) or interval)
+            record_failure(settings, account, error, bounds, _stopped_by(pull, error))
         raise
     if supply.unreadable:
         log_failure(account, supply.unreadable)
         raise supply.unreadable
     return account
+
+
+def _alone(settings: Settings, source: Source, stream: Stream) -> AbstractContextManager[None]:
+    """What was read first is also loaded first, or the older reading would undo the newer."""
+    return alone(
+        settings,
+        f"sync.{source.name}.{stream.name}",
+        what="another sync of this stream",
+        next_step="wait for it to end; what it reads need not be read again.",
+    )
 
 
 def new_account(settings: Settings, source: Source, stream: Stream, strategy: str) -> Account:
@@ -128,6 +141,18 @@ def log_failure(account: Account, error: MuaraError) -> None:
 
 
 @contextmanager
+def unrecorded_is_logged(account: Account) -> Iterator[None]:
+    """An attempt that cannot even be recorded (the disk is full, the lock is not free) still ends
+    with the error that stopped it."""
+    try:
+        with own_errors(f"{account.source}.{account.stream}"):
+            yield
+    except MuaraError as error:
+        log.error("failure_not_recorded", source=account.source, stream=account.stream,
+                  error=error.code, text=str(error))  # fmt: skip
+
+
+@contextmanager
 def own_errors(where: str) -> Iterator[None]:
     """DuckDB and the disk speak our language, without their texts: those may quote a row."""
     try:
@@ -138,18 +163,8 @@ def own_errors(where: str) -> Iterator[None]:
             where=where,
             next_step="set a larger `batch_memory_limit`; nothing of this batch was loaded.",
         ) from None
-    except duckdb.Error as error:
-        raise WarehouseFault(
-            f"DuckDB refused ({type(error).__name__})",
-            where=where,
-            next_step="run `muara doctor`; nothing of this batch was loaded.",
-        ) from None
-    except OSError as error:
-        raise WarehouseFault(
-            f"the disk refused ({errno.errorcode.get(error.errno or 0, 'unknown')})",
-            where=where,
-            next_step="make room or correct the rights in MUARA_HOME; nothing was loaded.",
-        ) from None
+    except (duckdb.Error, OSError) as error:
+        raise ours(error, where) from None
 
 
 class Supply(Protocol):
@@ -304,6 +319,7 @@ def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     """
     staging.clear_abandoned(settings)
     originals.clear_abandoned(settings)
+    scratch.clear_abandoned(settings.home / "spill")
     originals.forget_old(settings, sources)
     set_up(settings, sources)
     set_up_views(settings, sources, lambda stream: lambda rows: typed(rows, stream), VERSION)

@@ -15,16 +15,16 @@ import pyarrow as pa
 
 from common.definition import Source, Stream, load_sources
 from common.errors import DefinitionError
-from common.quoting import identifier
+from common.quoting import identifier, literal
 from common.settings import Settings
 from connectors.readers.files import kept_at, original
 from pipeline.lineage import Graph, graph
 from warehouse.catalog import reading
-from warehouse.erase import mentions
+from warehouse.forgotten import EMPTIED
 from warehouse.manifest import read_manifest, sha256_of
 from warehouse.masks import masked
 from warehouse.publish import AUDIENCE, parquet, published_tables
-from warehouse.shares import load_contracts
+from warehouse.shares import read_contracts
 from warehouse.tables import landing_name, tables
 
 KEYS = ("source_record_id", "quarantine_id")
@@ -214,7 +214,9 @@ def _found(
 
 def _erased_on(connection: duckdb.DuckDBPyConnection, record_id: str) -> date | None:
     row = connection.execute(
-        "SELECT erased_on FROM lake.ops.erasure WHERE source_record_id = ?", [record_id]
+        f"SELECT erased_on FROM lake.ops.erasure WHERE source_record_id = ? "
+        f"AND what IS DISTINCT FROM {literal(EMPTIED)}",
+        [record_id],
     ).fetchone()
     return row[0] if row else None
 
@@ -334,7 +336,7 @@ def _marts(made: Graph, touched: Iterable[str]) -> set[str]:
 def _granted(
     connection: duckdb.DuckDBPyConnection, settings: Settings, touched: set[str], ids: list[str]
 ) -> Iterator[Granted]:
-    for agency, contract in load_contracts(settings).items():
+    for agency, contract in read_contracts(settings).in_force.items():
         for dataset in contract.datasets:
             if dataset.table not in touched:
                 continue
@@ -362,7 +364,7 @@ class Copy:
 
 
 def _copies(settings: Settings, touched: set[str]) -> Iterator[Copy]:
-    for agency, contract in load_contracts(settings).items():
+    for agency, contract in read_contracts(settings).in_force.items():
         folders = sorted((settings.home / "extracts" / agency).glob("[!.]*"))
         for dataset in contract.datasets:
             key = next((name for name, _ in dataset.columns if name in KEYS), None)
@@ -429,7 +431,8 @@ def _mentions(connection: duckdb.DuckDBPyConnection, record_id: str) -> Iterator
     """By the NIKs that the registry ever gave for this record; they stay inside the query."""
     niks = "SELECT nik FROM lake.core.person_identity WHERE source_record_id = $1"
     for table in tables().values():
-        for column, _ in mentions(list(table.columns)) if table.identity else ():
+        niks_in = (cell for person in table.speaks.people.values() for cell in person.nik)
+        for column in () if table.remade else niks_in:
             for (one,) in connection.execute(
                 f"SELECT DISTINCT CAST(source_record_id AS VARCHAR) FROM lake.{table.name} "
                 f"WHERE {column} IN ({niks}) AND source_record_id <> $1 ORDER BY 1",

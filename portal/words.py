@@ -4,12 +4,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from common.definition_files import read_yaml
 
 
 @cache
 def words() -> dict[str, Any]:
-    return yaml.safe_load(Path(__file__).with_name("words.yml").read_text())
+    return read_yaml(Path(__file__).with_name("words.yml"))
 
 
 def title(role: str, source: str | None) -> str:

@@ -5,6 +5,7 @@ Readers never take it. The catalog is person data (it holds file keys and each f
 largest values): it is readable by its owner only and never inlines rows.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from common import scratch
 from common.definition import Source
 from common.errors import WarehouseFault
 from common.extensions import load, may_skip_signatures
+from common.home_files import flush_new
 from common.lock import exclusive
 from common.quoting import identifier, literal
 from common.settings import Settings
@@ -49,7 +52,7 @@ def open_duckdb(
             "threads": settings.threads,
             "autoinstall_known_extensions": False,
             "allow_unsigned_extensions": may_skip_signatures(*EXTENSIONS),
-            "temp_directory": str(spill or settings.home / "spill"),
+            "temp_directory": str(spill or scratch.spill(settings.home / "spill")),
         },
     )
     for name in EXTENSIONS:
@@ -164,14 +167,27 @@ def write_row(settings: Settings, table: str, row: object, message: str) -> None
 
 @contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """BEGIN … COMMIT; ROLLBACK on any error. Hold the writer's lock around it."""
+    """BEGIN … COMMIT; ROLLBACK on any error. Hold the writer's lock around it.
+
+    The data is on the disk before the catalog says so: a loss of power after COMMIT takes nothing.
+    """
+    began = time.time()
     connection.execute("BEGIN")
     try:
         yield
+        _onto_disk(connection, began)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _onto_disk(connection: duckdb.DuckDBPyConnection, since: float) -> None:
+    """Flush the data files written since then: DuckDB leaves that to the system."""
+    ((catalog,),) = connection.execute(
+        "SELECT path FROM duckdb_databases() WHERE database_name = 'lake'"
+    ).fetchall()
+    flush_new(Path(catalog.removeprefix("sqlite:")).parent / "data", since)
 
 
 @contextmanager

@@ -4,13 +4,17 @@ they were compared, and the pairs that may be one person as they were weighed.
 It holds only for the model and the rules of its run (`ops.linking`); an erasure empties it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from uuid import UUID, uuid4
 
 import duckdb
 
+from common import lock
 from common.errors import WarehouseBusy
+from common.settings import Settings
 from warehouse.catalog import make_equal
 from warehouse.tables import tables
 
@@ -31,6 +35,21 @@ class Run:
 
     def compared_by(self, model_version: str | None, rules: str) -> bool:
         return (self.model_version, self.rules) == (model_version, rules)
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """The lock of whoever links or erases people: each needs what the other left.
+
+    Raises WarehouseBusy after `lock_timeout_seconds`.
+    """
+    with lock.alone(
+        settings,
+        "linking",
+        what="another linking or erasure",
+        next_step="wait for it to end, then run this again.",
+    ):
+        yield
 
 
 def newest(connection: duckdb.DuckDBPyConnection) -> Run | None:
@@ -69,7 +88,8 @@ def keep(
     `fresh` are mentions in place of those `replaced`, `weighed` the pairs that were weighed again,
     and those in `standing` are as they were; where all was made `anew`, `fresh` and `weighed` are
     all.
-    Raises WarehouseBusy when `after` is the newest linking no more.
+    Raises WarehouseBusy when `after` is the newest linking no more: somebody wrote beside
+    `alone`.
     """
     before = newest(connection)
     if (before and before.run) != (after and after.run):

@@ -23,7 +23,7 @@ from warehouse.account import has_loaded, last_batch
 from warehouse.catalog import insert, transaction, writer_lock, writing
 from warehouse.judgement import Judgement
 from warehouse.merge import Conform, Typed, apply_batch
-from warehouse.staging import SUPERSEDED, Staging
+from warehouse.staging import SUPERSEDED, Staging, require_erasures_seen
 from warehouse.tables import LANDING_COLUMNS, tables
 
 NAMED_AT_MOST = 20
@@ -138,9 +138,11 @@ def load(
     drifts: drift.Report = drift.Report(),
     judged_by: Judgement,
 ) -> Account:
-    """Write the batch. Raises TooManyDeletions or Imbalance, and then nothing of it is visible."""
+    """Write the batch. Raises TooManyDeletions, Imbalance or WarehouseBusy, and then nothing of it
+    is visible."""
     give_verdicts(area, account.night)
     with writer_lock(settings):
+        require_erasures_seen(area)
         _supersede(area)
         _concern(area, reach)
         _difference(area, reach)

@@ -4,26 +4,35 @@ Built beside the old one from a single snapshot of the lake and swapped in by on
 opens `published/current` has yesterday's or tonight's, never a mixture.
 """
 
-import os
 import secrets
-import shutil
 from datetime import date
 from pathlib import Path
 
 import duckdb
 
 from common.errors import ExtractFault
+from common.home_files import take_place
 from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.audit import seals
 from warehouse.catalog import attach, changed_since, open_duckdb, reading
-from warehouse.manifest import read_manifest, sha256_of, verify, write_manifest
+from warehouse.manifest import (
+    DATABASE,
+    building,
+    declared,
+    leaving,
+    parquet_of,
+    point_current_to,
+    read_manifest,
+    remove,
+    verify,
+    write_manifest,
+)
 from warehouse.masks import selection
 from warehouse.tables import Table, tables
 
 AUDIENCE = "analyst"
 KEPT = 2
-DATABASE = "warehouse.duckdb"
 
 
 def published_tables() -> list[Table]:
@@ -37,45 +46,46 @@ def published_tables() -> list[Table]:
 
 def parquet(folder: Path, table: Table) -> Path:
     """The Parquet file of a table in a publication."""
-    return folder / "parquet" / table.schema_name / f"{table.short_name}.parquet"
+    return folder / parquet_of(table.name)
+
+
+def files_published() -> set[str]:
+    """The files that every publication holds, by the schema home."""
+    return declared({"tables": [table.name for table in published_tables()]})
 
 
 def publish(settings: Settings, night: date) -> dict[str, int]:
-    """Build and swap in. Returns rows per table. Raises ExtractFault when a count differs."""
+    """Build and swap in. Returns rows per table. Raises ExtractFault when a count differs, and
+    WarehouseBusy when somebody else keeps building."""
     home = settings.home / "published"
-    home.mkdir(parents=True, exist_ok=True)
-    if rows := _published_already(settings, night):
+    with leaving(settings):
+        if rows := _published_already(settings, night):
+            return rows
+        with building(home) as folder:
+            connection = open_duckdb(settings)
+            try:
+                attach(connection, settings, read_only=True)
+                rows, snapshot = _build(connection, folder)
+            finally:
+                connection.close()
+            facts = {"night": str(night), "snapshot": snapshot, "tables": rows}
+            write_manifest(folder, {**facts, **seals.head(settings)})
+            verify(folder, files_published())
+            final = home / f"{night}-{snapshot}-{secrets.token_hex(4)}"
+            take_place(folder, final)
+        point_current_to(final)
+        _forget_old(home, final)
         return rows
-    building = home / f".building-{secrets.token_hex(4)}"
-    building.mkdir()
-    connection = open_duckdb(settings)
-    try:
-        attach(connection, settings, read_only=True)
-        rows, snapshot = _build(connection, building)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
-    finally:
-        connection.close()
-    facts = {"night": str(night), "snapshot": snapshot, "tables": rows, **seals.head(settings)}
-    write_manifest(building, facts)
-    final = home / f"{night}-{snapshot}-{sha256_of(building / 'manifest.json')[:8]}"
-    if final.exists():
-        shutil.rmtree(building)
-    else:
-        building.rename(final)
-    _point_current_to(home, final)
-    _forget_old(home, final)
-    return rows
 
 
 def _published_already(settings: Settings, night: date) -> dict[str, int]:
-    """Rows per table when tonight's publication holds what the lake holds; else empty."""
-    manifest = current_manifest(settings)
-    if manifest.get("night") != str(night):
-        return {}
+    """Rows per table when tonight's publication is whole and holds what the lake holds; else
+    empty."""
     try:
-        verify(settings.home / "published" / "current")
+        manifest = current_manifest(settings)
+        if manifest.get("night") != str(night):
+            return {}
+        verify(settings.home / "published" / "current", files_published())
     except ExtractFault:
         return {}
     with reading(settings) as connection:
@@ -132,15 +142,7 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
     return rows, snapshot
 
 
-def _point_current_to(home: Path, final: Path) -> None:
-    link = home / f".current-{secrets.token_hex(4)}"
-    link.symlink_to(final.name)
-    os.replace(link, home / "current")
-
-
 def _forget_old(home: Path, current: Path) -> None:
-    for leftover in home.glob(".building-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
     older = sorted(
         (path for path in home.iterdir() if path.is_dir() and not path.is_symlink()
          and path != current and not path.name.startswith(".")),
@@ -148,11 +150,12 @@ def _forget_old(home: Path, current: Path) -> None:
         reverse=True,
     )  # fmt: skip
     for path in older[KEPT - 1 :]:
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path)
 
 
 def current_manifest(settings: Settings) -> dict:
-    """The manifest of what is published now; empty when nothing is."""
+    """The manifest of what is published now; empty when nothing is. Raises ExtractFault when it is
+    damaged."""
     return read_manifest(settings.home / "published" / "current")
 
 

@@ -7,11 +7,8 @@ narrow and stays in memory (or spills): `past` (of a replay: whence each row cam
 lake is attached for reading; only `warehouse.load` writes to it.
 """
 
-import fcntl
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,18 +18,18 @@ import ibis
 import ibis.expr.types as ir
 import pyarrow as pa
 
+from common import scratch
 from common.definition import Source, Stream
-from common.errors import Imbalance
+from common.errors import Imbalance, WarehouseBusy
 from common.quoting import identifier, json_key, literal
 from common.settings import Settings
+from warehouse import forgotten
 from warehouse.catalog import ROW_GROUP, attach, open_duckdb
-from warehouse.erase import forgotten
 from warehouse.tables import landing_name
 
 EXACT_DUPLICATE = "exact_duplicate"
 SUPERSEDED = "superseded"
 ERASED = "erased_on_request"
-LOCK = "in-use"
 AS_PARQUET = f"(FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE {ROW_GROUP})"
 
 
@@ -67,11 +64,7 @@ class Staging:
 @contextmanager
 def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Staging]:
     """An empty staging area with the lake attached; locked while it is in use."""
-    root = settings.home / "staging"
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix=f"{source.name}.{stream.name}.", dir=root))
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with scratch.scratch(settings.home / "staging", f"{source.name}.{stream.name}.") as folder:
         connection = open_duckdb(settings, spill=folder / "spill")
         try:
             connection.execute(f"SET memory_limit = {literal(f'{settings.batch_memory_limit}B')}")
@@ -79,15 +72,11 @@ def staging(settings: Settings, source: Source, stream: Stream) -> Iterator[Stag
             yield Staging(connection, source, stream, folder)
         finally:
             connection.close()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear_abandoned(settings: Settings) -> None:
-    """Remove what killed batches left behind: staging areas whose lock nobody holds."""
-    for folder in (settings.home / "staging").glob("*.*.*"):
-        with suppress(FileNotFoundError, BlockingIOError), (folder / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove the staging areas that killed batches left."""
+    scratch.clear_abandoned(settings.home / "staging")
 
 
 def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) -> None:
@@ -96,6 +85,7 @@ def stage(area: Staging, pieces: Iterable[tuple[pa.RecordBatch, str | None]]) ->
 
     An error of the reader comes out as it went in.
     """
+    _note_erasures(area)
     sent, ours = list(area.stream.columns), area.stream.names
     schema = pa.schema(
         [("_row", pa.int64()), ("_origin", pa.string()), *((name, pa.string()) for name in ours)]
@@ -167,8 +157,29 @@ def withdraw(area: Staging, origins: Collection[str]) -> None:
 
 def _remembered(area: Staging) -> str:
     """SQL: our columns, emptied where they mention an erased person."""
-    values = forgotten(area.connection, area.stream.names)
+    values = forgotten.rules(area.connection, area.source, area.stream).values
     return ", ".join(f"{value} AS {identifier(name)}" for name, value in values.items())
+
+
+def _note_erasures(area: Staging) -> None:
+    """How many erasures the rows were read with, before any is."""
+    area.connection.execute(
+        "CREATE TABLE erasures_seen AS SELECT count(*) AS number FROM lake.ops.erasure"
+    )
+
+
+def require_erasures_seen(area: Staging) -> None:
+    """Raises WarehouseBusy when somebody was erased since the rows were read: they may hold what
+    must not come back. Hold the writer's lock."""
+    (unseen,) = area.connection.execute(
+        "SELECT count(*) - (SELECT number FROM erasures_seen) FROM lake.ops.erasure"
+    ).fetchone() or (0,)
+    if unseen:
+        raise WarehouseBusy(
+            "a person was erased while the batch was read",
+            where=area.where,
+            next_step="nothing was loaded; run it again.",
+        )
 
 
 def _row_hash(area: Staging) -> str:
@@ -195,6 +206,7 @@ def stage_own(area: Staging) -> int:
     brought it, what was found then (flags; of an entry, its rules) and whether a newer row of the
     same record is among them.
     """
+    _note_erasures(area)
     names = ", ".join(identifier(name) for name in area.stream.names)
     sent = ", ".join(
         f"json_extract_string(row_as_sent, {json_key(name)}) AS {identifier(name)}"
@@ -249,6 +261,7 @@ def judge_duplicates(area: Staging) -> None:
 
     A row without a complete key gets its row hash as surrogate.
     """
+    kept_out = forgotten.rules(area.connection, area.source, area.stream).kept_out
     area.connection.execute(
         f"""
         CREATE TABLE staged AS
@@ -258,7 +271,7 @@ def judge_duplicates(area: Staging) -> None:
             GROUP BY _row_hash HAVING count(*) > 1),
         excluded AS (
             SELECT _row, _origin, _row_hash, coalesce(_key_id, _row_hash) AS _record_id,
-                CASE WHEN _key_id IN (SELECT source_record_id FROM lake.ops.erasure)
+                CASE WHEN coalesce(_key_id IN {forgotten.GONE}, false) OR {kept_out}
                          THEN {literal(ERASED)}
                      WHEN _row IN (FROM older) THEN {literal(SUPERSEDED)}
                      WHEN _row > _first THEN {literal(EXACT_DUPLICATE)} END AS _excluded

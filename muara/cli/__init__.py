@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from common.errors import MuaraError
+from common.failures import ours, print_no_traces
 from muara.cli import (
     alarms,
     asking,
@@ -69,12 +69,14 @@ app.add_typer(desk.account_app, name="account")
 
 
 def main() -> None:
-    """Run the command line; an error of ours is one message and its family's exit code. What it
-    writes is for its owner only."""
+    """Run the command line; an error is one message and its family's exit code. What it writes is
+    for its owner only."""
     os.umask(0o077)
+    print_no_traces()
     try:
         app()
-    except MuaraError as error:
+    except Exception as failure:
+        error = ours(failure)
         if "--json" in sys.argv:
             print(json.dumps({"error": error.code, "what": error.what, "where": error.where,
                               "next": error.next_step}))  # fmt: skip

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from common.errors import DefinitionError
+from common.home_files import write_whole
 from common.settings import Settings
-from muara.cli.shared import console, read_settings
+from muara.cli.shared import city_date, console, read_settings
 
 city_app = typer.Typer(no_args_is_help=True, help="The sample city: synthetic people, real shapes.")
 
@@ -29,7 +30,7 @@ def city_build(
     home = settings.home / "city"
     if (home / "city.json").exists():
         if if_missing:
-            console.print(f"keeping the sample city of {city.today(home)} in {home}")
+            console.print(f"keeping the sample city of {city_date(home)} in {home}")
             return
         raise DefinitionError("there is a sample city already", where=str(home),
                               next_step="`make clean` forgets it and its warehouse.")  # fmt: skip
@@ -51,13 +52,16 @@ def city_build(
 def city_tomorrow() -> None:
     """Advance the sample city by one day. Example: muara city tomorrow"""
     import city
+    from pipeline.night import one_night
 
     settings = read_settings()
     home = settings.home / "city"
     if not (home / "city.json").exists():
         raise DefinitionError("there is no sample city", next_step="run `muara city build` first.")
-    city.tomorrow(home, _legacy_servers(home))
-    _adopt(settings, home)
+    with one_night(settings):
+        city_date(home)
+        city.tomorrow(home, _legacy_servers(home))
+        _adopt(settings, home)
     console.print(f"it is {city.today(home)} in the city")
 
 
@@ -89,8 +93,6 @@ def _adopt(settings: Settings, home: Path) -> None:
     """Let the warehouse live in the city's date and know its connections."""
     import city
 
-    (settings.home / "today").write_text(f"{city.today(home)}\n")
+    write_whole(settings.home / "today", f"{city.today(home)}\n")
     lines = [f'{name} = "{url}"' for name, url in city.connections(home).items()]
-    path = settings.home / "connections.toml"
-    path.touch(mode=0o600)
-    path.write_text("[connections]\n" + "\n".join(lines) + "\n")
+    write_whole(settings.home / "connections.toml", "[connections]\n" + "\n".join(lines) + "\n")

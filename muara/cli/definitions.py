@@ -43,6 +43,7 @@ def check(
         _check_drift(source, propose, as_json)
         return
     from expectations.suite import load_core_rules, load_rules
+    from pipeline.lineage import undeclared
     from transforms.conform import conform_of, landing_only
     from warehouse.comparison import check as check_comparison
     from warehouse.shares import load_contracts
@@ -51,6 +52,18 @@ def check(
     found = load_sources(settings)
     chosen = [load_source(settings, source)] if source else list(found.values())
     rules, parked = {}, []
+    silent = [
+        f"{one.name}.{stream.name}: {', '.join(columns)}"
+        for one in chosen
+        for stream in one.streams
+        if (columns := undeclared(one, stream))
+    ]
+    if silent:
+        raise DefinitionError(
+            f"`speaks` does not say whose identifiers these are: {'; '.join(silent)}",
+            next_step="name the people of a row in source.yml: docs/adding-a-source.md, 'Of whom "
+            "a row speaks'.",
+        )
     for one in chosen:
         for own in one.streams:
             if own.compare:

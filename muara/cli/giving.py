@@ -9,7 +9,7 @@ import typer
 from common import clock
 from common.connection import resolver
 from common.definition import load_sources
-from common.errors import DefinitionError
+from common.settings import Settings
 from muara.cli.shared import Json, answer, console, read_settings
 
 
@@ -26,16 +26,11 @@ def extract(
     as_json: Json = False,
 ) -> None:
     """Cut, verify and deliver extracts now. Example: muara extract bp4d"""
-    from warehouse.shares import deliver, load_contracts
+    from pipeline import leave
 
     settings = read_settings()
-    contracts = load_contracts(settings)
-    if agency and agency not in contracts:
-        raise DefinitionError(f"no contract for {agency}",
-                              next_step=f"use one of: {', '.join(contracts)}")  # fmt: skip
     today = clock.today(settings)
-    rows = {name: deliver(settings, contract, today) for name, contract in contracts.items()
-            if agency in (None, name)}  # fmt: skip
+    rows = leave.deliver(settings, agency)
 
     def show() -> None:
         for name, datasets in rows.items():
@@ -51,17 +46,11 @@ def rejections(
     as_json: Json = False,
 ) -> None:
     """Give agencies their rejected rows as a workbook now. Example: muara rejections disdukcapil"""
-    from pipeline.rejections import FOLDER, return_rejections
+    from pipeline import leave
+    from pipeline.rejections import FOLDER
 
     settings = read_settings()
-    sources = load_sources(settings)
-    owners = sorted({source.agency for source in sources.values()})
-    if agency and agency not in owners:
-        raise DefinitionError(f"agency {agency} owns no source",
-                              next_step=f"use one of: {', '.join(owners)}")  # fmt: skip
-    today = clock.today(settings)
-    rows = {name: return_rejections(settings, name, sources, today) for name in owners
-            if agency in (None, name)}  # fmt: skip
+    rows = leave.return_rejections(settings, agency)
 
     def show() -> None:
         for name, count in rows.items():
@@ -96,5 +85,17 @@ def verify(folder: Path, as_json: Json = False) -> None:
     """Check a delivery against its manifest. Example: muara verify var/extracts/bp4d/2026-11-23"""
     from warehouse.manifest import verify as verify_folder
 
-    manifest = verify_folder(folder)
+    manifest = verify_folder(folder, _declared_for(folder))
     answer(as_json, manifest, lambda: console.print(f"{len(manifest['files'])} files as delivered"))
+
+
+def _declared_for(folder: Path) -> set[str] | None:
+    """The files that a folder of tonight's must hold by our own definitions; None for any other
+    folder, which is held to its manifest alone."""
+    from pipeline import leave
+
+    settings = Settings()
+    if not folder.resolve().is_relative_to(settings.home):
+        return None
+    due = leave.due(settings, load_sources(settings), clock.today(settings))
+    return {place.resolve(): files for place, files in due.items()}.get(folder.resolve())

@@ -1,6 +1,5 @@
 """Bringing sources up to now: one stream, a whole night, or Airflow's scheduler."""
 
-import json
 import subprocess
 import sys
 import time
@@ -10,6 +9,7 @@ import typer
 
 from common.connection import resolver
 from common.definition import load_sources
+from common.home_files import read_json
 from common.settings import Settings
 from muara.cli.asking import show_status
 from muara.cli.shared import (
@@ -62,22 +62,23 @@ def night(
 
     settings = read_settings()
     found = load_sources(settings)
-    before = 0
-    if (lake_folder(settings) / "catalog.sqlite").exists():
-        with reading(settings) as connection:
-            before = last_batch(connection)
-    started = time.monotonic()
-    with city_services(settings), progress(as_json):
-        if direct:
-            failed = [one.task for one in nights.run(settings, found, resolver(settings))]
-            checks = nights.checks(settings, found, before)
-        else:
-            failed, checks = _through_airflow(settings, as_json)
-    every_task = nights.Check(
-        "every task succeeded", not failed, ", ".join(failed) or "none failed"
-    )
-    checks = [every_task, *(checks or nights.checks(settings, found, before))]
-    summary = nights.summary(settings, before, time.monotonic() - started)
+    with nights.one_night(settings):
+        before = 0
+        if (lake_folder(settings) / "catalog.sqlite").exists():
+            with reading(settings) as connection:
+                before = last_batch(connection)
+        started = time.monotonic()
+        with city_services(settings), progress(as_json):
+            if direct:
+                failed = [one.task for one in nights.run(settings, found, resolver(settings))]
+                checks = nights.checks(settings, found, before)
+            else:
+                failed, checks = _through_airflow(settings, as_json)
+        every_task = nights.Check(
+            "every task succeeded", not failed, ", ".join(failed) or "none failed"
+        )
+        checks = [every_task, *(checks or nights.checks(settings, found, before))]
+        summary = nights.summary(settings, before, time.monotonic() - started)
     data = {"summary": summary, "checks": [vars(check) for check in checks]}
     answer(as_json, data, lambda: _show_night(settings, summary, checks))
     if not all(check.holds for check in checks):
@@ -102,8 +103,9 @@ def _through_airflow(settings: Settings, quiet: bool) -> tuple[list[str], list[A
     code = subprocess.run(command, check=False, stdout=output).returncode
     if not report.exists():
         raise typer.Exit(code or 1)
-    asked = json.loads(answers.read_text()) if answers.exists() else []
-    return json.loads(report.read_text())["failed"], [Check(**one) for one in asked]
+    again = "run `muara night` again."
+    asked = read_json(answers, list[Check], again) if answers.exists() else []
+    return read_json(report, dict[str, list[str]], again).get("failed", []), asked
 
 
 def _show_night(settings: Settings, summary: dict[str, Any], checks: list[Any]) -> None:

@@ -1,5 +1,6 @@
 """One person's records."""
 
+from dataclasses import asdict
 from datetime import date
 from typing import Annotated
 from uuid import UUID
@@ -152,24 +153,63 @@ def _night(text: str | None) -> date | None:
 
 @person_app.command("erase")
 def person_erase(
-    record: Annotated[str, typer.Argument(help="source_record_id in core.person_identity")],
-    reference: Annotated[str, typer.Option(help="number of the request, no person data")],
+    persons: Annotated[
+        list[str] | None,
+        typer.Argument(help="a person_id, a record in core.person_identity, or role:record"),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="number of the request, no person data")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="carry out again every request that is still open")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Erase a resident's record everywhere we keep it, then publish and deliver anew.
+    """Erase persons everywhere we keep them, publish and deliver anew, and search for what may be
+    left. A request that was interrupted stays open; the next night resumes it.
 
     Example: muara person erase 6f1c… --reference 470/12/2026
     """
-    from pipeline import leave
-    from warehouse.erase import erase
+    from pipeline import erasure
 
     settings = read_settings()
-    found = load_sources(settings)
-    source = found["civil_registry"]
-    touched = erase(settings, found, source, source.stream("resident"), record,
-                    reference=reference, night=clock.today(settings))  # fmt: skip
-    leave.publish(settings)
-    leave.deliver(settings)
-    leave.return_rejections(settings)
-    answer(as_json, touched, lambda: console.print(
-        "erased: " + ", ".join(f"{name} {count}" for name, count in touched.items())))  # fmt: skip
+    sources = load_sources(settings)
+    if resume and not persons:
+        done = erasure.resume(settings, sources)
+    elif persons and reference and not resume:
+        done = erasure.erase(settings, sources, persons, reference=reference)
+    else:
+        raise DefinitionError(
+            "an erasure needs an id and a --reference, or --resume alone",
+            next_step="see `muara person erase --help`.",
+        )
+
+    def show() -> None:
+        for one in done:
+            counts = ", ".join(f"{name} {count}" for name, count in one.touched.items() if count)
+            console.print(f"{one.reference} erased: {counts}")
+            if one.delivered:
+                console.print(f"ask who received extracts: {', '.join(one.delivered)}")
+            for mention, probability in one.unsure:
+                console.print(f"may be the same person ({probability}): {mention}")
+        if not done:
+            console.print("no request is open")
+
+    answer(as_json, [asdict(one) for one in done], show)
+
+
+@person_app.command("erasures")
+def person_erasures(as_json: Json = False) -> None:
+    """Requests that are still open, and erasures that were made. Example: muara person erasures"""
+    from pipeline.erasure import requests
+
+    found = requests(read_settings())
+
+    def show() -> None:
+        table = Table("request", "night", "", "surrogates kept")
+        for one in found:
+            table.add_row(one["reference"], str(one["night"]), one["state"],
+                          str(one["surrogates"] or ""))  # fmt: skip
+        console.print(table)
+
+    answer(as_json, found, show)

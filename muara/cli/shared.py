@@ -5,16 +5,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from common import log
 from common.definition import Source, Stream, load_source, load_sources
-from common.errors import DefinitionError, MuaraError
+from common.errors import HomeFault, MuaraError
 from common.settings import Settings
 
 WIDTH = 160
@@ -27,14 +28,7 @@ def read_settings() -> Settings:
 
     Raises DefinitionError for a setting that is none.
     """
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        faults = [f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors()]
-        raise DefinitionError(
-            f"{len(faults)} wrong setting(s): {'; '.join(faults)}",
-            next_step="correct MUARA_… in the environment or muara.toml.",
-        ) from None
+    settings = Settings()
     log.configure(settings)
     return settings
 
@@ -100,6 +94,20 @@ def each_stream(
     return answers, failure
 
 
+def city_date(home: Path) -> date:
+    """The sample city's own date. Raises HomeFault when the city in `home` is damaged."""
+    import city
+
+    try:
+        return city.today(home)
+    except (ValueError, LookupError, TypeError):
+        raise HomeFault(
+            "damaged: not what `muara city build` wrote",
+            where=str(home / "city.json"),
+            next_step="put it back; `make clean` forgets the city and its warehouse.",
+        ) from None
+
+
 @contextmanager
 def city_services(settings: Settings) -> Iterator[None]:
     """The sample city's inbox answers while a command runs; nothing where there is no such city."""
@@ -109,6 +117,7 @@ def city_services(settings: Settings) -> Iterator[None]:
         return
     import city
 
+    city_date(home)
     with city.serve_open311(home) as url:
         os.environ["AIRFLOW_CONN_REPORT_INBOX"] = url
         try:

@@ -7,10 +7,9 @@ from datetime import timedelta
 import pytest
 
 from common.errors import DefinitionError
-from pipeline import leave
+from pipeline.erasure import erase, requests
 from pipeline.trace import trace
 from warehouse.catalog import attach, lake_folder, open_duckdb, reading
-from warehouse.erase import erase
 
 # First and last in every sort order of names, so that they stand in the catalog's statistics.
 NAME = "AAAA CANARI YANG DIHAPUS"
@@ -56,11 +55,8 @@ def test_an_erased_person_is_gone_and_last_month_still_answers(first_night, tmp_
     registry_source = town.sources["civil_registry"]
     erase(
         town.settings, town.sources | {"civil_registry": without_mothers(registry_source)},
-        registry_source, registry_source.stream("resident"), record,
-        reference="470/1/2026", night=town.settings.today,
+        [record], reference="470/1/2026",
     )  # fmt: skip
-    leave.publish(town.settings)
-    leave.deliver(town.settings)
     assert_gone(town, nik)
     assert waivers(town) == 0
     assert persons(town) < known
@@ -121,12 +117,12 @@ def without_mothers(source):
 
 def test_an_unknown_record_is_refused(first_night, tmp_path):
     town = first_night.copy(tmp_path / "var")
-    source = town.sources["civil_registry"]
-    with pytest.raises(DefinitionError, match="no person has this record id"):
-        erase(
-            town.settings, town.sources, source, source.stream("resident"),
-            "00000000-0000-0000-0000-000000000000", reference="x", night=town.settings.today,
-        )  # fmt: skip
+    nobody = "00000000-0000-0000-0000-000000000000"
+    for asked in (nobody, f"mother:{nobody}", "3274012345670001"):
+        with pytest.raises(DefinitionError, match="no person has this record id") as error:
+            erase(town.settings, town.sources, [asked], reference="x")
+        assert asked not in str(error.value)
+    assert requests(town.settings) == []
 
 
 def merged_away(town):

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from common.definition import Comparison, load_sources
-from common.errors import DefinitionError, MuaraError, QueryRefused
+from common.errors import DefinitionError, MuaraError, QueryRefused, WarehouseFault
 from common.given_sql import check_expression, check_query
 from common.settings import ROOT, Settings
 from expectations.suite import load_rules, may_judge_by
@@ -225,6 +225,37 @@ for number in range(6):
     with writing(settings) as connection, transaction(connection):
         connection.execute("INSERT INTO lake.ops.ledger FROM lake.ops.ledger LIMIT 1")
 """
+
+
+KINDS = {
+    "MAP {DATE '2026-01-01': 1}": {"2026-01-01": 1},
+    "['a', NULL]": ["a", None],
+    "{'a': {'b': [TIME '01:00']}}": {"a": {"b": ["01:00:00"]}},
+    "170141183460469231731687303715884105727": 170141183460469231731687303715884105727,
+    "1.50::DECIMAL(9, 2)": "1.50",
+    "'300000-01-01'::DATE": "300000-01-01",
+    "'00000000-0000-0000-0000-000000000001'::UUID": "00000000-0000-0000-0000-000000000001",
+    "'12:00:00+07'::TIMETZ": "12:00:00+07:00",
+    "TIMESTAMPTZ '2026-01-01 00:00:00+00'": "2026-01-01 00:00:00+00:00",
+    "'a'::BLOB": "b'a'",
+    "true": True,
+}
+
+
+def test_every_kind_of_value_is_told(house):
+    said = list(answers(house.settings, [f"SELECT {kind}" for kind in KINDS]))
+    assert [answer.rows for _, answer in said] == [[[value]] for value in KINDS.values()]
+
+
+@pytest.mark.parametrize("spoilt", [None, b"", b"no database" * 1000])
+def test_a_catalog_that_is_none_is_said(tmp_path, spoilt):
+    settings = Cameras(tmp_path).settings
+    catalog = settings.home / "lake" / "catalog.sqlite"
+    catalog.unlink()
+    if spoilt is not None:
+        catalog.write_bytes(spoilt)
+    with pytest.raises(WarehouseFault), guest(settings):
+        pass
 
 
 def test_what_is_documented_can_be_asked(house):

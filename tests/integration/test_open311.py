@@ -108,7 +108,7 @@ def contract(version="1.0.0", filters="valid_to IS NULL AND agency_code = 'dputr
     declared = {"connection": "dputr_open311", "jurisdiction": "kota.example",
                 "services": {"jalan": "ROAD", "": "OTHER"}} | changes  # fmt: skip
 
-    def dataset(name, table, *columns, row_filter=None):
+    def dataset(name, table, *columns, row_filter="current"):
         return {
             "name": name, "physicalName": table, "physicalType": "table",
             "properties": [
@@ -116,8 +116,8 @@ def contract(version="1.0.0", filters="valid_to IS NULL AND agency_code = 'dputr
                 if column in ("description", "latitude", "longitude") else {"name": column}
                 for column in columns
             ],
-            **({"customProperties": [{"property": "rowFilter", "value": row_filter}]}
-               if row_filter else {}),
+            "customProperties": [{"property": "rowFilter", "value": row_filter,
+                                  "description": "those of its reports"}],
         }  # fmt: skip
 
     return {
@@ -390,8 +390,9 @@ def test_killed_while_it_waits_for_an_answer(city, fatal):
 
 def test_two_at_once_do_not_send_twice(city):
     city.night(row(1))
+    city.settings.lock_timeout_seconds = 0
     with open311._alone(city.settings, "dputr"):
-        with pytest.raises(WarehouseBusy, match="right now"):
+        with pytest.raises(WarehouseBusy, match="muara send dputr"):
             city.send()
     assert city.send() == {"created": 1}
 

@@ -1,8 +1,8 @@
 """The whole sample city compared with its warehouse: dirt, change and erasure are explained."""
 
+from pipeline.erasure import erase
 from pipeline.reconcile import reconcile
 from warehouse.catalog import reading
-from warehouse.erase import erase
 
 SINCE = {"changed_since", "new_since", "deleted_since"}
 STANDING = {"in_quarantine", "exact_duplicate"}
@@ -30,9 +30,7 @@ def test_a_night_an_erasure_and_the_day_after(first_night, tmp_path):
     assert reasons(reports) == STANDING
     assert [one for report in reports.values() for one in report.differences] == []
 
-    registry = town.sources["civil_registry"]
-    erase(town.settings, town.sources, registry, registry.stream("resident"), mother(town),
-          reference="470/1", night=town.settings.today)  # fmt: skip
+    erase(town.settings, town.sources, [mother(town)], reference="470/1")
     town.tomorrow()
     reports = compare(town)
     assert reasons(reports) == STANDING | SINCE | {"erased_on_request"}

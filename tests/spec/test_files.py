@@ -6,6 +6,7 @@ import zipfile
 
 import pytest
 
+from common import scratch
 from common.errors import SourceMalformed, SourceUnavailable
 from connectors.readers.files import originals
 from tests.drops import Drops
@@ -319,7 +320,7 @@ def test_what_a_killed_run_left_is_cleared_and_what_is_in_use_is_not(drops):
     with originals.incoming(world.settings, "made") as used:
         left = used.with_name(f"{originals.INCOMING}left")
         left.mkdir()
-        (left / originals.LOCK).touch()
+        (left / scratch.HELD).touch()
         originals.clear_abandoned(world.settings)
         assert used.exists()
         assert not left.exists()

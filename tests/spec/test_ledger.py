@@ -1,8 +1,10 @@
 """What each kind of night does to the ledger, landing, quarantine and core."""
 
+import duckdb
 import pytest
 
-from common.errors import TooManyDeletions
+from common.errors import SourceUnavailable, TooManyDeletions
+from pipeline import sync as way
 from tests.world import NOTED_EVERY_NIGHT, Cameras, counts, monitor
 from warehouse.catalog import changed_since, reading
 
@@ -148,3 +150,14 @@ def test_quarantine_keeps_the_row_as_sent(cameras):
     ((sent,),) = cameras.rows("SELECT row_as_sent FROM lake.quarantine.row")
     assert '"camera_number":"7"' in sent
     assert '"function":"Rusak"' in sent
+
+
+def test_an_attempt_that_cannot_be_recorded_ends_with_what_stopped_it(cameras, monkeypatch):
+    def full(*_):
+        raise duckdb.IOException("no space")
+
+    monkeypatch.setattr(way, "record_failure", full)
+    cameras.database.unlink()
+    with pytest.raises(SourceUnavailable):
+        cameras.sync()
+    assert "failure_not_recorded" in (cameras.settings.home / "logs" / "muara.log").read_text()

@@ -13,17 +13,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from common.errors import DefinitionError, QueryRefused, WarehouseFault
+from common.errors import DefinitionError, MuaraError, QueryRefused, WarehouseFault
 from common.settings import ROOT, Settings
 from warehouse.catalog import lake_folder
 
 LARGEST = 64 << 20
-BESIDE = 1 << 30
-"""Bytes of addresses that the process takes beside what DuckDB may: libraries, threads' stacks."""
+BESIDE, OF_A_THREAD = 1 << 30, 128 << 20
+"""Bytes of addresses that the process takes beside what DuckDB may."""
 START_SECONDS = 120
 ERRORS = {"refused": QueryRefused, "fault": DefinitionError, "failed": WarehouseFault}
 """What the process says went wrong, and what we raise then."""
@@ -48,20 +48,19 @@ def ask(settings: Settings, query: str, limit: int) -> Answer:
 
 @contextmanager
 def guest(settings: Settings) -> Iterator["Guest"]:
-    """A process that answers one question after the other."""
-    catalog = lake_folder(settings) / "catalog.sqlite"
-    if not catalog.exists():
-        raise WarehouseFault(
-            "there is no warehouse yet", next_step="run `make night` or `muara night` first."
-        )
-    # While we have it open, the files beside it that every reader needs are there.
-    with closing(sqlite3.connect(f"{catalog.as_uri()}?mode=rw", uri=True)) as held:
-        held.execute("SELECT 1 FROM sqlite_master").fetchone()
+    """A process that answers one question after the other. Not for a process of ours that has the
+    lake attached itself: two copies of SQLite in one process undo each other's locks."""
+    with ExitStack() as held:
+        # While we have the catalog open, the files beside it that every reader needs are there.
+        # What is wrong with it, the process says.
+        with suppress(sqlite3.Error):
+            uri = f"{(lake_folder(settings) / 'catalog.sqlite').as_uri()}?mode=rw"
+            catalog = held.enter_context(closing(sqlite3.connect(uri, uri=True)))
+            catalog.execute("SELECT 1 FROM sqlite_master").fetchone()
         asking = Guest(settings)
-        try:
-            yield asking
-        finally:
-            asking.close()
+        held.callback(asking.close)
+        asking.start()
+        yield asking
 
 
 class Guest:
@@ -77,18 +76,22 @@ class Guest:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        self.answers = b""
+        self.answers, self.started = b"", False
+
+    def start(self) -> None:
+        """Let it open the lake and give up the rest. Raises WarehouseFault, QueryRefused."""
+        memory, threads = self.settings.memory_limit, self.settings.threads
         self._send(
             {
-                "home": str(settings.home),
-                "memory": settings.memory_limit,
-                "threads": settings.threads,
-                "addresses": 2 * settings.memory_limit + BESIDE,
-                "seconds": settings.query_seconds * settings.threads,
+                "home": str(self.settings.home),
+                "memory": memory,
+                "threads": threads,
+                "addresses": 2 * memory + BESIDE + threads * OF_A_THREAD,
+                "seconds": self.settings.query_seconds * threads,
             }
         )
-
         self._receive(START_SECONDS)
+        self.started = True
 
     def ask(self, query: str, limit: int) -> Answer:
         """The first rows. Raises QueryRefused, DefinitionError; when it took too much time or
@@ -131,8 +134,12 @@ class Guest:
                 raise error(fault["what"], where="query", next_step=fault["next_step"])
         return said
 
-    def _ended(self) -> QueryRefused:
+    def _ended(self) -> MuaraError:
         self.process.wait()
+        if not self.started:
+            return WarehouseFault(
+                "the process that asks did not start", next_step="run `muara doctor`."
+            )
         return _too_much("more memory or time than a query may")
 
 

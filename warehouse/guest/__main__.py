@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _say(answer: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(answer, default=_text) + "\n")
+    sys.stdout.write(json.dumps(_plain(answer)) + "\n")
     sys.stdout.flush()
 
 
@@ -100,6 +100,9 @@ def _answer(connection: duckdb.DuckDBPyConnection, query: str, limit: int) -> di
         is_telling = isinstance(error, TELLING)
         what = str(error).splitlines()[0] if is_telling else type(error).__name__
         return {"fault": {"what": what, "next_step": CORRECT}}
+    except (ValueError, OverflowError, TypeError, OSError) as error:
+        # A value that Python has no kind for, such as a date of the year 300000.
+        return {"fault": {"what": type(error).__name__, "next_step": CORRECT}}
 
 
 def sees(table: TableName) -> bool:
@@ -108,6 +111,10 @@ def sees(table: TableName) -> bool:
     return not table.catalog and table.schema == "information_schema"
 
 
-def _text(value: Any) -> Any:
-    """What JSON cannot say."""
-    return list(value) if isinstance(value, set | tuple) else str(value)
+def _plain(value: Any) -> Any:
+    """What JSON can say."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(one) for one in value]
+    return value if isinstance(value, str | int | float | None) else str(value)

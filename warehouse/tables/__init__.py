@@ -8,10 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from common.definition import Source, Stream
+from common.definition_files import read_model, read_yaml
+from common.people import Speaking
 from common.quoting import identifier
 
 HOME = Path(__file__).parent
@@ -57,6 +58,17 @@ class Table(Strict):
     )
     key: tuple[str, ...]
     columns: dict[str, Column]
+    speaks: Speaking = Speaking()
+
+    @model_validator(mode="after")
+    def _says_whose(self) -> "Table":
+        direct = {name for name, column in self.columns.items() if column.personal == "direct"}
+        faults = list(self.speaks.faults(set(self.columns), set(self.key)))
+        if silent := sorted(direct - self.speaks.columns) if not self.remade else []:
+            faults.append(f"`speaks` must say whose identifiers these are: {', '.join(silent)}")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
 
     @property
     def schema_name(self) -> str:
@@ -89,8 +101,7 @@ class Table(Strict):
 
 @cache
 def _history() -> dict[str, Column]:
-    columns = yaml.load((HOME / "history.yml").read_text(), Loader=yaml.CSafeLoader)
-    return {name: Column.model_validate(column) for name, column in columns.items()}
+    return TypeAdapter(dict[str, Column]).validate_python(read_yaml(HOME / "history.yml"))
 
 
 @cache
@@ -98,7 +109,7 @@ def tables() -> dict[str, Table]:
     """Every table by its full name, such as `core.person`."""
     found = {}
     for path in sorted(HOME.glob("*/*.yml")):
-        table = Table.model_validate(yaml.load(path.read_text(), Loader=yaml.CSafeLoader))
+        table = read_model(path, Table)
         if table.name != f"{path.parent.name}.{path.stem}":
             raise ValueError(f"{path.name}: table {table.name} belongs in another file")
         found[table.name] = table

@@ -4,18 +4,15 @@ They arrive in a folder of their own, locked while it is in use, and are kept un
 the whole file could be read.
 """
 
-import fcntl
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from common import scratch
 from common.definition import Source
 from common.settings import Settings
 
-LOCK = "in-use"
 INCOMING = ".incoming-"
 DAY = 86_400
 
@@ -28,15 +25,8 @@ def kept_at(settings: Settings, source: str, digest: str) -> Path:
 @contextmanager
 def incoming(settings: Settings, source: str) -> Iterator[Path]:
     """An empty folder for one file while it is fetched and read."""
-    root = settings.home / "originals" / source
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder = Path(tempfile.mkdtemp(prefix=INCOMING, dir=root))
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+    with scratch.scratch(settings.home / "originals" / source, INCOMING) as folder:
+        yield folder
 
 
 def keep(path: Path, kept: Path) -> None:
@@ -48,11 +38,9 @@ def keep(path: Path, kept: Path) -> None:
 
 
 def clear_abandoned(settings: Settings) -> None:
-    """Remove what killed runs had half fetched: folders whose lock nobody holds."""
-    for folder in (settings.home / "originals").glob(f"*/{INCOMING}*"):
-        with suppress(FileNotFoundError, BlockingIOError), (folder / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove what killed runs had half fetched."""
+    for folder in (settings.home / "originals").glob("*"):
+        scratch.clear_abandoned(folder, f"{INCOMING}*")
 
 
 def forget_old(settings: Settings, sources: dict[str, Source]) -> None:
