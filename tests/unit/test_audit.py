@@ -71,7 +71,8 @@ def deliver(settings, night):
     """The manifest that an agency gets."""
     folder = settings.home / "extracts" / "dinkes" / night
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"files": [], **seals.head(settings)}))
+    facts = {"night": night, "files": [], **seals.head(settings)}
+    (folder / "manifest.json").write_text(json.dumps(facts))
 
 
 def test_an_untouched_log_has_no_fault(settings):
