@@ -23,7 +23,7 @@ from pipeline.replay import replay_due
 from pipeline.steps import STEPS, Counts, Skipped
 from pipeline.sync import own_errors, sync
 from warehouse import alarms as stored
-from warehouse import finding, manifest, steps
+from warehouse import audit, finding, manifest, steps
 from warehouse.account import attempts, last_batch
 from warehouse.catalog import disagreements, reading
 from warehouse.damage import look
@@ -173,6 +173,7 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         contracts_check(settings),
         _verified(settings, sources),
         _undamaged(settings),
+        audit_kept(settings),
     ]
 
 
@@ -202,6 +203,12 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "alarms": len(open_alarms),
         "seconds": round(seconds, 1),
     }
+
+
+def audit_kept(settings: Settings) -> Check:
+    """Whether the audit log and the portal's accounts are as they were written."""
+    found = [str(fault) for fault in audit.faults(settings)]
+    return _check("audit log and accounts as sealed", found, "every seal fits")
 
 
 def _untold(settings: Settings, known: list[stored.Alarm]) -> Iterator[str]:

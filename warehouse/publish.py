@@ -14,6 +14,7 @@ from common.errors import ExtractFault
 from common.home_files import take_place
 from common.quoting import identifier, literal
 from common.settings import Settings
+from warehouse.audit import seals
 from warehouse.catalog import changed_since, data_folder, reading, require_sound
 from warehouse.manifest import (
     DATABASE,
@@ -65,7 +66,8 @@ def publish(settings: Settings, night: date) -> dict[str, int]:
         with building(home) as folder:
             with reading(settings) as connection:
                 rows, snapshot = _build(connection, folder)
-            write_manifest(folder, {"night": str(night), "snapshot": snapshot, "tables": rows})
+            facts = {"night": str(night), "snapshot": snapshot, "tables": rows}
+            write_manifest(folder, {**facts, **seals.head(settings)})
             verify(folder, files_published())
             final = home / f"{night}-{snapshot}-{secrets.token_hex(4)}"
             take_place(folder, final)

@@ -24,6 +24,7 @@ from common.given_sql import TableName, check_expression
 from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse import odcs
+from warehouse.audit import seals
 from warehouse.catalog import data_folder, naming_damage, reading, require_night, require_sound
 from warehouse.formulas import NOTE, neutral
 from warehouse.manifest import building, declared, delivery, leaving, write_manifest
@@ -314,6 +315,7 @@ def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, in
                     "contract_version": contract.version,
                     "legal_basis": contract.legal_basis,
                     "snapshot": snapshot,
+                    **seals.head(settings),
                     "formulas": NOTE,
                     "datasets": {
                         dataset.name: {
