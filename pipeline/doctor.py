@@ -13,6 +13,7 @@ from pipeline.night import Check, contracts_check
 from transforms.conform import conform_of
 from transforms.standardise.typed import typed
 from warehouse.catalog import disagreements, lake_folder, open_duckdb, reading
+from warehouse.disclosure import load_floor
 from warehouse.rebuild import differences
 
 FREE_BYTES_WANTED = 2 * 1024**3
@@ -22,6 +23,7 @@ def examine(settings: Settings, *, rebuild: bool = False) -> list[Check]:
     """Definitions, connections, extensions, disk, calendar, modes of secret files, tables; with
     `rebuild`, core against its rebuild from landing."""
     sources = load_sources(settings)
+    load_floor(settings)
     answers = [
         Check("definitions", True, f"{len(sources)} sources"),
         contracts_check(settings),

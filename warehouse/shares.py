@@ -25,6 +25,8 @@ from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse import odcs
 from warehouse.catalog import attach, open_duckdb
+from warehouse.cells import counts, pooled
+from warehouse.disclosure import load_floor
 from warehouse.formulas import NOTE, neutral
 from warehouse.manifest import building, declared, delivery, leaving, write_manifest
 from warehouse.masks import masked
@@ -40,13 +42,12 @@ NO_TEXT = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UT
 
 @dataclass(frozen=True)
 class Dataset:
-    """One granted table: output columns as (name, SQL), the row filter, the order."""
+    """One granted table: output columns as (name, SQL), and the row filter."""
 
     name: str
     table: str
     columns: tuple[tuple[str, str], ...]
     row_filter: str
-    order: tuple[str, ...]
 
 
 class Open311(Strict):
@@ -211,7 +212,7 @@ def _dataset(
     faults += [f": two columns are called {name}" for name in _twice(name for name, _ in columns)]
     row_filter, found = _row_filter(scratch, table, odcs.said(schema).get("rowFilter"))
     return (
-        Dataset(schema.name, table.name, tuple(columns), row_filter, table.key),
+        Dataset(schema.name, table.name, tuple(columns), row_filter),
         faults + found,
     )
 
@@ -338,6 +339,7 @@ def _renew_share(settings: Settings, contract: Contract) -> tuple[int, dict[str,
 
 
 def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[int, dict[str, int]]:
+    floor = load_floor(settings)
     connection = open_duckdb(settings)
     try:
         attach(connection, settings, read_only=True)
@@ -349,11 +351,13 @@ def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[in
         rows = {}
         for dataset in contract.datasets:
             columns = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in dataset.columns)
-            order = ", ".join(identifier(part) for part in dataset.order)
+            table, rows_of = tables()[dataset.table], f"lake.{dataset.table}"
+            if counts(table):
+                rows_of = f"({pooled(table, rows_of, floor.cells)})"
             try:
                 connection.execute(
                     f"CREATE TABLE share.{identifier(dataset.name)} AS SELECT {columns} "
-                    f"FROM lake.{dataset.table} WHERE ({dataset.row_filter}\n) ORDER BY {order}"
+                    f"FROM {rows_of} WHERE ({dataset.row_filter}\n) ORDER BY ALL"
                 )
             except duckdb.Error as error:
                 raise DefinitionError(
