@@ -22,6 +22,7 @@ from warehouse.catalog import (
     require_night,
 )
 from warehouse.damage import look
+from warehouse.disclosure import load_floor
 
 FREE_BYTES_WANTED = 2 * 1024**3
 OPEN_SHOWN = 3
@@ -33,6 +34,7 @@ def examine(settings: Settings, *, rebuilt: bool = False, every: bool = False) -
     with `rebuilt`, core against its rebuild from landing; with `every`, the contents of all data
     files."""
     sources = load_sources(settings)
+    load_floor(settings)
     answers = [
         Check("definitions", True, f"{len(sources)} sources"),
         contracts_check(settings),

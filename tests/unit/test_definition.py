@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from common.definition import load_sources
 from common.settings import ROOT, Settings
 from expectations.suite import load_rules
 from transforms.conform import conform_of, landing_only
 from warehouse.shares import load_contracts
-from warehouse.tables import tables
+from warehouse.tables import Column, Table, tables
 
 SETTINGS = Settings(home=Path("/nonexistent/muara"))
 SOURCES = load_sources(SETTINGS)
@@ -52,9 +53,44 @@ def test_every_column_is_described_in_both_languages():
 def test_direct_identifiers_stand_in_narrow_tables_only_and_never_leave_unasked():
     for table in tables().values():
         for name, column in table.columns.items():
-            if column.personal == "direct":
+            if column.disclosure == "direct":
                 assert column.mask == "drop", f"{table.name}.{name}"
                 assert table.identity or table.name == "quarantine.row", f"{table.name}.{name}"
+
+
+def test_no_column_is_without_a_disclosure_class():
+    with pytest.raises(ValidationError, match="disclosure"):
+        Column(type="VARCHAR", en="Shoe size", id="Nomor sepatu")
+
+
+def test_what_leaves_follows_from_the_class():
+    for table in tables().values():
+        for name, column in table.all_columns.items():
+            if column.disclosure in ("direct", "specific"):
+                assert column.mask == "drop", f"{table.name}.{name}"
+            if column.disclosure == "moment":
+                assert column.mask in ("month", "drop"), f"{table.name}.{name}"
+            if column.disclosure == "surrogate":
+                assert column.mask == "pseudonym", f"{table.name}.{name}"
+
+
+def test_of_a_table_about_people_no_column_is_neutral_but_what_stays_inside():
+    for table in tables().values():
+        if table.is_about_people and table.keeps:
+            neutral = {
+                name
+                for name, column in table.all_columns.items()
+                if column.disclosure == "neutral" and column.mask != "drop"
+            }
+            assert neutral == set(), table.name
+
+
+def test_a_published_table_says_of_every_column_when_it_is_kept():
+    given = tables()["core.person"].model_dump()
+    with pytest.raises(ValidationError, match=r"keeps differs in \['religion_code'\]"):
+        Table.model_validate(
+            {**given, "keeps": [one for one in given["keeps"] if one != "religion_code"]}
+        )
 
 
 def test_every_code_list_a_definition_names_is_packaged():
