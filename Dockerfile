@@ -2,7 +2,8 @@
 FROM python:3.12-slim
 
 RUN useradd --system --uid 50000 --create-home muara \
-    && install --directory --owner muara --group muara /opt/muara /var/lib/muara
+    && install --directory --owner muara --group muara /opt/muara \
+    && install --directory --owner muara --group muara --mode 700 /var/lib/muara
 USER muara
 WORKDIR /opt/muara
 
@@ -20,4 +21,6 @@ ENV PATH=/opt/muara/.venv/bin:$PATH \
     MUARA_HOME=/var/lib/muara \
     AIRFLOW_HOME=/var/lib/muara/airflow
 VOLUME /var/lib/muara
+# Whatever runs here writes files for its own user only.
+ENTRYPOINT ["sh", "-c", "umask 077 && exec \"$@\"", "--"]
 CMD ["muara", "--help"]

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from difflib import get_close_matches
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, ByteSize, Field, ValidationError
+from pydantic import AfterValidator, ByteSize, Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 Memory = Annotated[ByteSize, Field(ge=50_000_000)]
 """As written: 800MB, 1.5 GiB; as held: bytes."""
+Network = IPv4Network | IPv6Network
 
 
 def _known_zone(name: str) -> str:
@@ -83,8 +85,22 @@ class Settings(BaseSettings):
     )
     portal_port: int = Field(8090, ge=1, le=65535, description="where `muara portal` listens")
     portal_url: str = Field(
-        "", description="where people reach the portal; empty: its port on this machine"
+        "",
+        description="where people reach the portal; empty: its port on this machine. It answers "
+        "to this name and those of the loopback only",
     )
+    portal_trusted_proxies: str = Field(
+        "",
+        description="addresses or networks (CIDR) of the proxies before the portal whose "
+        "`X-Forwarded-For` is believed, separated by commas; empty: nobody's",
+    )
+
+    @field_validator("portal_trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        if any(network.prefixlen == 0 for network in _networks_in(text)):
+            raise ValueError("a network of all addresses would believe everybody")
+        return text
 
     @classmethod
     def settings_customise_sources(
@@ -120,6 +136,10 @@ class Settings(BaseSettings):
     @property
     def channels(self) -> list[str]:
         return [name.strip() for name in self.alarm_channels.split(",") if name.strip()]
+
+    @property
+    def trusted_proxies(self) -> list[Network]:
+        return _networks_in(self.portal_trusted_proxies)
 
     @property
     def portal_address(self) -> str:
@@ -168,3 +188,8 @@ def _misspelt(known: Iterable[str]) -> Iterator[str]:
         if name.startswith("MUARA_") and name not in names:
             for meant in get_close_matches(name, names, n=1, cutoff=0.9):
                 yield f"{name} is no setting; is {meant} meant?"
+
+
+def _networks_in(text: str) -> list[Network]:
+    """Raises ValueError for what is no address or network."""
+    return [ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,6 +69,7 @@ def environment(settings: Settings) -> dict[str, str]:
     return {f"MUARA_{name.upper()}": str(value) for name, value in chosen.items()} | {
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(DAGS / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
         "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
@@ -79,6 +81,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "AIRFLOW__API__HOST": "127.0.0.1",
         "AIRFLOW__API__PORT": port,
         "AIRFLOW__API__EXPOSE_CONFIG": "False",
+        "AIRFLOW__API__ENABLE_SWAGGER_UI": "False",
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
         "AIRFLOW__LOGGING__NAMESPACE_LEVELS": QUIET,
         "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS": "0o700",
@@ -200,6 +203,7 @@ def prepare(settings: Settings) -> int:
 
     sources = load_sources(settings)
     create_metadata(sources)
+    _choose_password()
     events(settings).parent.mkdir(exist_ok=True, mode=0o700)
     prepare(settings, sources)
     return 0
@@ -213,8 +217,7 @@ def up(settings: Settings) -> int:
         print("already up; `make down` stops it", file=sys.stderr)
         return 1
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-    password_file = os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"]
-    _choose_password(Path(password_file))
+    password_file = _choose_password()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     services: dict[str, subprocess.Popen[bytes]] = {}
     try:
@@ -227,6 +230,9 @@ def up(settings: Settings) -> int:
             if name == "api-server":  # a task that cannot reach it fails
                 _wait_until_healthy(services, ["metadatabase"])
         _wait_until_healthy(services, ["scheduler", "dag_processor"])
+        if not _ended(services) and not _door_is_there():
+            print(f"Airflow left out its door; why is in {logs}/api-server.log", file=sys.stderr)
+            return 1
         if not _ended(services):
             print(
                 f"Airflow   http://127.0.0.1:{os.environ['AIRFLOW__API__PORT']}\n"
@@ -270,11 +276,14 @@ def down(settings: Settings) -> int:
     return 0
 
 
-def _choose_password(path: Path) -> None:
-    """A password for user admin, chosen before Airflow would choose one and print it into a log."""
+def _choose_password() -> Path:
+    """The file with a password for user admin, chosen before Airflow would choose one and print it
+    into a log."""
+    path = Path(os.environ["AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE"])
     if not path.exists():
         write_json(path, {"admin": secrets.token_urlsafe(12)})
     read_json(path, dict[str, Annotated[str, Field(min_length=8)]], WRITTEN_AGAIN)
+    return path
 
 
 def _wait_until_healthy(services: dict[str, subprocess.Popen[bytes]], parts: list[str]) -> None:
@@ -287,6 +296,16 @@ def _wait_until_healthy(services: dict[str, subprocess.Popen[bytes]], parts: lis
             if all(health[part]["status"] == "healthy" for part in parts):
                 return
         time.sleep(0.5)
+
+
+def _door_is_there() -> bool:
+    """Whether `dags/door.py` stands before Airflow, which goes on without a plugin that fails."""
+    address = f"http://127.0.0.1:{os.environ['AIRFLOW__API__PORT']}/openapi.json"
+    try:
+        urllib.request.urlopen(address, timeout=30).close()
+    except urllib.error.HTTPError as error:
+        return error.code == 404
+    return False
 
 
 def _note(pidfile: Path, pids: list[int]) -> None:
@@ -333,7 +352,6 @@ def main() -> int:
     )
     parser.add_argument("command", choices=commands)
     chosen = parser.parse_args().command
-    os.umask(0o077)
     print_no_traces()
     try:
         settings = Settings()

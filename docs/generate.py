@@ -35,6 +35,16 @@ SCHEMAS = {
     "quarantine": "Rows that broke a critical rule.",
     "ops": "The account of every batch, file and erasure.",
 }
+CLASSES = {
+    "direct": "identifies alone: names, numbers, free text; never leaves unasked",
+    "specific": "health, children, finance (UU 27/2022 Ps 4(2)); never leaves unasked",
+    "quasi": "identifies together with others",
+    "moment": "when something happened to a person or was done by one; leaves as its month",
+    "night": "from or until which night a row holds",
+    "surrogate": "keyed id of a record; keyed again for whom it leaves",
+    "cell": "number of people or of what they did; small ones are pooled",
+    "neutral": "nothing of a person",
+}
 COLUMNS_NAMED = 6
 
 
@@ -86,9 +96,14 @@ def tables_page() -> Iterator[str]:
     yield from (
         "# Data dictionary",
         "",
-        "Personal classes follow UU 27/2022: *quasi* identifies together with other columns, "
-        "*direct* identifies alone, *specific* is protected more strictly (health, children, "
-        "finance). The mask is what leaves for analysts; *keep* leaves as it is.",
+        "Every column says what it discloses of a person:",
+        "",
+        *(f"- *{name}*: {meaning}" for name, meaning in CLASSES.items()),
+        "",
+        "The mask is what leaves without a special grant; *keep* leaves as it is. A table about "
+        "people is published only when it says what its rows keep; a row loses the steps in which "
+        "too few records are alike "
+        "([what analysts may learn](../warehouse.md#what-analysts-may-learn-of-one-person)).",
         "",
         "Tables with history also have the columns of [history](#history). Tables of direct "
         "identifiers are never published.",
@@ -119,14 +134,27 @@ def _table(table: Table) -> Iterator[str]:
         + (" Direct identifiers." if table.identity else ""),
     ]
     yield from (f"### {table.name}", "", f"**{table.title}** · *{table.title_id}*", "")
-    yield from (f"{facts[0]}.", "", facts[1], "", *_columns(table.columns), "")
+    yield from (f"{facts[0]}.", "", facts[1], "")
+    if table.is_about_people and table.schema_name == "core" and not table.identity:
+        yield from (
+            f"Published rows keep: {_kept(table)}." if table.keeps else "Not published.",
+            "",
+        )
+    yield from (*_columns(table.columns), "")
+
+
+def _kept(table: Table) -> str:
+    return ", ".join(
+        " and ".join(name if mask == "keep" else f"{name} ({mask})" for name, mask in step.items())
+        for step in table.steps
+    )
 
 
 def _columns(columns: dict[str, Column]) -> Iterator[str]:
     yield from _grid(
-        ("column", "type", "unit", "meaning", "arti", "personal", "mask"),
+        ("column", "type", "unit", "meaning", "arti", "disclosure", "mask"),
         (
-            (f"`{name}`", one.type, one.unit, one.en, one.id, one.personal, one.mask)
+            (f"`{name}`", one.type, one.unit, one.en, one.id, one.disclosure, one.mask)
             for name, one in columns.items()
         ),
     )

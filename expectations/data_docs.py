@@ -26,6 +26,8 @@ NOT_HERE = re.compile(
 )
 HOME = re.compile(r'href="[./]*index\.html"')
 SUITE = re.compile(r'href="[./]*expectations/[^"]*"')
+DISCLOSURE = "disclosure.html"
+"""The page, beside those of the tables, of what is published of single people."""
 STYLE = Path(__file__).with_name("data_docs.css")
 
 
@@ -48,22 +50,35 @@ def build(outcomes: Iterable[Outcome], folder: Path) -> None:
     from great_expectations.render.view import DefaultJinjaPageView
 
     renderer, view = ValidationResultsPageRenderer(), DefaultJinjaPageView()
-    style = f"<style>{STYLE.read_text()}</style></head>"
     lines = []
     for outcome in outcomes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             drawn = view.render(renderer.render(_result(outcome)))
-        page = SUITE.sub("", HOME.sub('href="index.html"', NOT_HERE.sub("", drawn)))
-        (folder / f"{outcome.name}.html").write_text(page.replace("</head>", style, 1))
+        shown = SUITE.sub("", HOME.sub('href="index.html"', NOT_HERE.sub("", drawn)))
+        (folder / f"{outcome.name}.html").write_text(shown.replace("</head>", _style(), 1))
         lines.append(_line(outcome))
     (folder / "index.html").write_text(
-        f"<!doctype html><html><head><meta charset=utf-8><title>Data Docs</title>{style}"
-        "<body><h1>What every rule found</h1><table><tr><th>table</th><th>night</th>"
-        "<th>batch</th><th>rows</th><th>rules</th><th>critical</th><th>warning</th><th>info</th>"
-        f"</tr>{''.join(lines)}</table><p>Under critical, warning and info: rules that were "
-        "broken.</p></body></html>"
+        page(
+            "What every rule found",
+            "<table><tr><th>table</th><th>night</th><th>batch</th><th>rows</th><th>rules</th>"
+            f"<th>critical</th><th>warning</th><th>info</th></tr>{''.join(lines)}</table>"
+            "<p>Under critical, warning and info: rules that were broken.</p>"
+            '<p><a href="' + DISCLOSURE + '">What is published of single people</a></p>',
+        )
     )
+
+
+def page(title: str, *body: str) -> str:
+    """A page of ours, in the style of the others."""
+    return (
+        f"<!doctype html><html><head><meta charset=utf-8><title>{escape(title)}</title>{_style()}"
+        f"<body><h1>{escape(title)}</h1>{''.join(body)}</body></html>"
+    )
+
+
+def _style() -> str:
+    return f"<style>{STYLE.read_text()}</style></head>"
 
 
 def _line(outcome: Outcome) -> str:

@@ -2,6 +2,7 @@
 
 import shutil
 import stat
+from pathlib import Path
 
 from common import clock
 from common.calendar import load_calendar
@@ -9,12 +10,11 @@ from common.connection import resolver
 from common.definition import Source, load_sources
 from common.errors import MuaraError, NightInPast, WarehouseFault
 from common.settings import Settings
-from pipeline.night import Check, contracts_check
+from pipeline.night import Check, audit_kept, contracts_check
 from transforms.conform import conform_of
 from transforms.standardise.typed import typed
 from warehouse import rebuild
 from warehouse.catalog import (
-    catalog_file,
     disagreements,
     is_there,
     open_duckdb,
@@ -22,8 +22,11 @@ from warehouse.catalog import (
     require_night,
 )
 from warehouse.damage import look
+from warehouse.disclosure import load_floor
 
 FREE_BYTES_WANTED = 2 * 1024**3
+OPEN_SHOWN = 3
+"""Of files and folders that others can read, so many are named."""
 
 
 def examine(settings: Settings, *, rebuilt: bool = False, every: bool = False) -> list[Check]:
@@ -31,11 +34,14 @@ def examine(settings: Settings, *, rebuilt: bool = False, every: bool = False) -
     with `rebuilt`, core against its rebuild from landing; with `every`, the contents of all data
     files."""
     sources = load_sources(settings)
+    load_floor(settings)
     answers = [
         Check("definitions", True, f"{len(sources)} sources"),
         contracts_check(settings),
         _extensions(settings),
         _disk(settings),
+        _modes(settings),
+        audit_kept(settings),
         _connections(settings, sources),
         _calendar(settings),
     ]
@@ -45,7 +51,7 @@ def examine(settings: Settings, *, rebuilt: bool = False, every: bool = False) -
         damaged = look(settings, every=every)
     except WarehouseFault as error:
         return [*answers, Check("warehouse", False, str(error))]
-    answers += [_modes(settings), _night(settings)]
+    answers += [_night(settings)]
     answers += [
         Check(name, not found, "; ".join(map(str, found)) or "no damage")
         for name, found in damaged.items()
@@ -126,13 +132,21 @@ def _calendar(settings: Settings) -> Check:
 
 
 def _modes(settings: Settings) -> Check:
-    secret = [
-        catalog_file(settings),
-        settings.home / "secrets" / "pseudonym.key",
-        settings.home / "connections.toml",
+    """Nothing under the home may be read, written or entered by others than its owner."""
+    found = [
+        path.relative_to(settings.home).as_posix()
+        for path in (settings.home, *settings.home.rglob("*"))
+        if _is_open(path)
     ]
-    open_to_others = [
-        path.name for path in secret
-        if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077
-    ]  # fmt: skip
-    return Check("secret files", not open_to_others, ", ".join(open_to_others) or "owner only")
+    first = ", ".join(sorted(found)[:OPEN_SHOWN])
+    more = f" and {len(found) - OPEN_SHOWN} more" if len(found) > OPEN_SHOWN else ""
+    repair = f"open to others: {first}{more}; close with `chmod -R go= {settings.home}`"
+    return Check("home for its owner only", not found, repair if found else "owner only")
+
+
+def _is_open(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:  # a night that runs has removed it since
+        return False
+    return not stat.S_ISLNK(mode) and bool(mode & 0o077)

@@ -6,27 +6,27 @@ so one that was interrupted is begun again from the first. The file goes when th
 nothing; until then the request is open, and the next night resumes it.
 """
 
-import json
 import os
-import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
-from common import clock
+from pydantic import TypeAdapter
+
+from common import clock, scratch
 from common.definition import Source
-from common.errors import ErasureIncomplete, HomeFault
-from common.lock import exclusive
+from common.errors import ErasureIncomplete
+from common.home_files import read_json, write_json
 from common.log import log
 from common.log import stage as mark
 from common.settings import Settings
 from connectors.readers.files.originals import kept_at
 from pipeline import leave
 from warehouse import erase as lake
-from warehouse import remains
+from warehouse import linking, remains
 from warehouse.catalog import (
     attach,
     data_folder,
@@ -38,6 +38,7 @@ from warehouse.catalog import (
 )
 from warehouse.copies import forget_copies
 from warehouse.erase import Sought
+from warehouse.manifest import leaving, remove
 from warehouse.staging import clear_abandoned
 
 RESUME = "`muara person erase --resume`"
@@ -78,7 +79,8 @@ def erase(
     Raises DefinitionError when nobody has one of them, and ErasureIncomplete when the search finds
     something in the end.
     """
-    with _alone(settings):
+    with linking.alone(settings):
+        _clear_half_written(settings)
         still_open = {request.asked: request for request in _open_requests(settings)}
         night = clock.today(settings)
         return _carry_out(
@@ -92,7 +94,8 @@ def resume(settings: Settings, sources: dict[str, Source]) -> list[Erased]:
     """Carry out again every request that is still open."""
     if not _folder(settings).exists():
         return []
-    with _alone(settings):
+    with linking.alone(settings):
+        _clear_half_written(settings)
         still_open = _open_requests(settings)
         return _carry_out(settings, sources, still_open) if still_open else []
 
@@ -119,19 +122,28 @@ def requests(settings: Settings) -> list[dict]:
 def _carry_out(settings: Settings, sources: dict[str, Source], some: list[Request]) -> list[Erased]:
     touched = _take_out(settings, sources, some)
     mark("taken_out")
-    for request in some:
-        touched[request.request_id]["files"] = _forget_copies(settings, request)
+    with leaving(settings):
+        for request in some:
+            touched[request.request_id]["files"] = _forget_copies(settings, request)
     mark("copies_forgotten")
     leave.publish(settings)
-    _forget_publications(settings)
+    with leaving(settings):
+        _forget_publications(settings)
     leave.deliver(settings)
     leave.return_rejections(settings)
     mark("left_anew")
-    for request in some:
-        _search(settings, request)
+    left = {request.request_id: _search(settings, request) for request in some}
     mark("searched")
     for request in some:
-        _close(settings, request)
+        if not left[request.request_id]:
+            _close(settings, request)
+    for request_id, places in left.items():
+        if places:
+            raise ErasureIncomplete(
+                f"something of the person is still in {', '.join(places)}",
+                where=f"request {request_id}",
+                next_step=f"remove it there, then {RESUME}; the request stays open.",
+            )
     done = [
         Erased(one.request_id, one.reference, touched[one.request_id], one.delivered,
                one.sought.unsure)
@@ -182,6 +194,7 @@ def _forget_copies(settings: Settings, request: Request) -> int:
     """Delete original files that named the person, what killed runs left, and every extract and
     share that was made before. Returns files deleted."""
     clear_abandoned(settings)
+    scratch.clear_abandoned(settings.home / "spill")
     home, pattern = settings.home, lake.pattern_of(request.sought.told_apart)
     originals = set(_linked_originals(settings, request.sought))
     originals |= {
@@ -191,7 +204,7 @@ def _forget_copies(settings: Settings, request: Request) -> int:
     }
     made = [
         path
-        for folder in ("extracts", "shares", "spill")
+        for folder in ("extracts", "shares")
         for path in (home / folder).rglob("*")
         if path.is_file() and path.suffix != ".lock"
     ]
@@ -227,20 +240,15 @@ def _forget_publications(settings: Settings) -> None:
     current = (home / "current").resolve()
     for path in home.iterdir():
         if path.is_dir() and not path.is_symlink() and path != current:
-            _remove(path)
+            remove(path)
 
 
-def _search(settings: Settings, request: Request) -> None:
+def _search(settings: Settings, request: Request) -> list[str]:
+    """Tables and files in which something of the person is found."""
     pattern = lake.pattern_of(request.sought.told_apart)
     if not pattern:
-        return
-    found = remains.in_tables(settings, pattern) + remains.in_files(settings, pattern)
-    if found:
-        raise ErasureIncomplete(
-            f"something of the person is still in {', '.join(found)}",
-            where=f"request {request.request_id}",
-            next_step=f"remove it there, then {RESUME}; the request stays open.",
-        )
+        return []
+    return remains.in_tables(settings, pattern) + remains.in_files(settings, pattern)
 
 
 # The request on disk
@@ -250,69 +258,40 @@ def _folder(settings: Settings) -> Path:
     return settings.home / "erasure"
 
 
-@contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    with exclusive(
-        _folder(settings) / "erasure.lock",
-        settings.lock_timeout_seconds,
-        what="another erasure",
-        next_step=f"wait for it, then {RESUME}.",
-    ):
-        yield
-
-
 def _path(settings: Settings, request: Request) -> Path:
     return _folder(settings) / f"{request.request_id}.json"
 
 
 def _write(settings: Settings, request: Request) -> None:
-    """Durable when this returns: the bytes, then their name."""
+    """Durable when this returns."""
     path = _path(settings, request)
-    new = path.with_suffix(".new")
-    descriptor = os.open(new, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(request), file, default=str)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    _sync_folder(settings)
+    path.parent.mkdir(exist_ok=True, mode=0o700)
+    write_json(path, TypeAdapter(Request).dump_python(request, mode="json"))
+    _sync(path)
+    _sync(path.parent)
 
 
 def _close(settings: Settings, request: Request) -> None:
-    _path(settings, request).unlink(missing_ok=True)
-    _sync_folder(settings)
+    _path(settings, request).unlink()
+    _sync(_folder(settings))
 
 
-def _sync_folder(settings: Settings) -> None:
-    descriptor = os.open(_folder(settings), os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
+def _clear_half_written(settings: Settings) -> None:
+    for path in _folder(settings).glob(".*"):
+        path.unlink()
+
+
 def _open_requests(settings: Settings) -> list[Request]:
-    """Raises HomeFault for one that cannot be read: what it seeks is known nowhere else."""
-    for half in _folder(settings).glob("*.new"):
-        half.unlink()
-    found = []
-    for path in sorted(_folder(settings).glob("*.json")):
-        try:
-            told = json.loads(path.read_text())
-            sought = Sought(**told.pop("sought"))
-            night = date.fromisoformat(told.pop("night"))
-            found.append(Request(**told, night=night, sought=sought))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            raise HomeFault(
-                "a request for an erasure cannot be read",
-                where=str(path),
-                next_step="restore it from a backup, or delete it and erase the person anew.",
-            ) from None
-    return found
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    """Raises HomeFault for one that is damaged: what it seeks is known nowhere else."""
+    return [
+        read_json(path, Request, "restore it from a backup, or delete it and erase anew.")
+        for path in sorted(_folder(settings).glob("[!.]*.json"))
+    ]

@@ -12,6 +12,7 @@ from common.errors import DefinitionError, MuaraError
 from common.log import log
 from common.settings import Settings
 from pipeline import rejections
+from pipeline.data_docs import write_disclosure
 from transforms.marts import MARTS
 from warehouse import publish as published
 from warehouse import shares
@@ -25,6 +26,7 @@ def publish(settings: Settings) -> dict[str, int]:
     today = clock.today(settings)
     changed = build_marts(settings, MARTS, today)
     rows = published.publish(settings, today)
+    write_disclosure(settings)
     log.info("published", marts_changed=len(changed), rows=sum(rows.values()))
     return rows
 

@@ -107,7 +107,7 @@ def undeclared(source: Source, stream: Stream) -> list[str]:
         f"{table.name}.{name}"
         for table in tables().values()
         for name, column in table.columns.items()
-        if column.personal == "direct"
+        if column.disclosure == "direct"
     )
     landing = f"{landing_name(source, stream)}."
     taken = {

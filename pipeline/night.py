@@ -1,6 +1,5 @@
 """The whole night, and the questions it must answer before it may be called good."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,19 +17,18 @@ from common.home_files import write_json
 from common.lock import alone
 from common.log import log
 from common.settings import Settings
-from pipeline import leave
+from pipeline import leaks, leave
 from pipeline.replay import replay_due
 from pipeline.steps import STEPS, Counts, Skipped
 from pipeline.sync import own_errors, sync
 from warehouse import alarms as stored
-from warehouse import finding, manifest, steps
+from warehouse import audit, finding, manifest, steps
 from warehouse.account import attempts, last_batch
 from warehouse.catalog import disagreements, reading
 from warehouse.damage import look
 from warehouse.shares import read_contracts
 
 CHECK = "check"
-NAMES_SAMPLED = 500
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,11 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         wrong_shape = disagreements(connection, sources)
         after = steps.outcomes(connection, clock.today(settings))
         untold = list(_untold(settings, stored.alarms(connection)))
-        leaks = list(_leaks(settings, _canaries(connection)))
+        search = leaks.Search(connection)
+        named = leaks.in_metadata(settings, search)
+        told = leaks.in_deliveries(
+            settings, search, read_contracts(settings).in_force, sources, str(clock.today(settings))
+        )
         broken = [
             f"{one.stream}.{one.rule}"
             for one in finding.newest(connection)
@@ -169,10 +171,12 @@ def checks(settings: Settings, sources: dict[str, Source], after_batch: int) -> 
         _check("every row accounted for", unbalanced, f"{len(tonight)} batches balance"),
         _check("tables as the schema home says", sorted(wrong_shape), "no difference"),
         _check("core keeps its own rules", broken, "no critical rule broken"),
-        _check("no person in logs or metadata", leaks, "no name or number found"),
+        _check("no person in logs or metadata", named, "no name or number found"),
         contracts_check(settings),
+        _check("nothing left but what is granted", told, "every column of every file searched"),
         _verified(settings, sources),
         _undamaged(settings),
+        audit_kept(settings),
     ]
 
 
@@ -202,6 +206,12 @@ def summary(settings: Settings, after_batch: int, seconds: float) -> dict[str, A
         "alarms": len(open_alarms),
         "seconds": round(seconds, 1),
     }
+
+
+def audit_kept(settings: Settings) -> Check:
+    """Whether the audit log and the portal's accounts are as they were written."""
+    found = [str(fault) for fault in audit.faults(settings)]
+    return _check("audit log and accounts as sealed", found, "every seal fits")
 
 
 def _untold(settings: Settings, known: list[stored.Alarm]) -> Iterator[str]:
@@ -249,36 +259,3 @@ def contracts_check(settings: Settings) -> Check:
 def _undamaged(settings: Settings) -> Check:
     faults = [str(one) for found in look(settings).values() for one in found]
     return _check("nothing is damaged", faults, "catalog, files, nights and published copy")
-
-
-def _canaries(connection) -> tuple[set[str], list[str]]:
-    """Every NIK of the registry, and a sample of names long enough not to be ordinary words."""
-    niks = {
-        nik
-        for (nik,) in connection.execute(
-            "SELECT DISTINCT nik FROM lake.core.person_identity"
-        ).fetchall()
-    }
-    names = [
-        name
-        for (name,) in connection.execute(
-            "SELECT DISTINCT person_name FROM lake.core.person_identity "
-            f"WHERE length(person_name) >= 14 ORDER BY hash(person_name) LIMIT {NAMES_SAMPLED}"
-        ).fetchall()
-    ]
-    return niks, names
-
-
-def _leaks(settings: Settings, canaries: tuple[set[str], list[str]]) -> Iterator[str]:
-    niks, names = canaries
-    named = re.compile("|".join(map(re.escape, names)).encode()) if names else None
-    for path in _where_nobody_may_be(settings):
-        content = path.read_bytes()
-        found = {number.decode() for number in re.findall(rb"(?<!\d)\d{16}(?!\d)", content)} & niks
-        if found or (named and named.search(content)):
-            yield path.relative_to(settings.home).as_posix()
-
-
-def _where_nobody_may_be(settings: Settings) -> Iterator[Path]:
-    for folder in ("logs", "airflow", "data_docs", "lineage"):
-        yield from (path for path in sorted((settings.home / folder).rglob("*")) if path.is_file())

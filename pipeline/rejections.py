@@ -23,6 +23,7 @@ from warehouse.manifest import delivery, leaving, write_manifest
 from warehouse.workbook import Sheet, Workbook, workbook
 
 FOLDER = "penolakan"
+COVER, CODES = "Petunjuk", "Daftar kode"
 ROWS_AT_ONCE = 5_000
 OPEN = "FROM lake.quarantine.row WHERE source = ? AND stream = ? AND state = 'open'"
 MONTHS = ("Januari", "Februari", "Maret", "April", "Mei", "Juni", "Juli", "Agustus", "September",
@@ -138,7 +139,7 @@ def _write(
     night: date,
 ) -> None:
     with workbook(path, night) as book:
-        cover = Sheet(book, "Petunjuk", COVER_WIDTHS)
+        cover = Sheet(book, COVER, COVER_WIDTHS)
         for part in parts:
             _write_rows(connection, book, part, night)
         _write_codes(connection, book, parts)
@@ -220,7 +221,7 @@ def _write_codes(
     }
     if not wanted:
         return
-    sheet = Sheet(book, "Daftar kode", (24, 12, 60), ("Kolom", "Kode", "Arti"))
+    sheet = Sheet(book, CODES, (24, 12, 60), ("Kolom", "Kode", "Arti"))
     for theirs, codes in sorted(wanted):
         for row in connection.execute(
             "SELECT code, code_name FROM lake.ref.code WHERE list = ? "

@@ -20,10 +20,11 @@ from common.settings import Settings
 from connectors.readers.files import kept_at, original
 from pipeline.lineage import Graph, graph
 from warehouse.catalog import reading
+from warehouse.coarsening import surrogates
 from warehouse.forgotten import EMPTIED
 from warehouse.manifest import read_manifest, sha256_of
-from warehouse.masks import masked
-from warehouse.publish import AUDIENCE, parquet, published_tables
+from warehouse.masks import masked, selection
+from warehouse.publish import AUDIENCE, parquet, published_tables, scope
 from warehouse.shares import read_contracts
 from warehouse.tables import landing_name, tables
 
@@ -357,6 +358,7 @@ class Copy:
     column by which to find a record."""
 
     audience: str
+    scope: str
     dataset: str
     table: str
     key: str
@@ -374,12 +376,14 @@ def _copies(settings: Settings, touched: set[str]) -> Iterator[Copy]:
                     for folder in folders
                     if key in _columns(folder, dataset.name)
                 }
-                yield Copy(agency, dataset.name, dataset.table, key, files)
+                yield Copy(agency, agency, dataset.name, dataset.table, key, files)
     folders = [one for one in (settings.home / "published").glob("[!.]*") if not one.is_symlink()]
     for table in published_tables():
-        if table.name in touched:
-            files = {parquet(folder, table): folder for folder in sorted(folders)}
-            yield Copy(AUDIENCE, table.name, table.name, "source_record_id", files)
+        if table.name in touched and "source_record_id" in dict(selection(table, AUDIENCE)):
+            for folder in sorted(folders):
+                key = scope(table, read_manifest(folder)["snapshot"])
+                files = {parquet(folder, table): folder}
+                yield Copy(AUDIENCE, key, table.name, table.name, "source_record_id", files)
 
 
 def _columns(folder: Path, dataset: str) -> list[str]:
@@ -419,11 +423,18 @@ def _carried(
 
 def _masked(connection: duckdb.DuckDBPyConnection, copy: Copy, ids: list[str]) -> list[str]:
     """The ids as this audience sees them, unless its contract grants them in clear."""
-    column = tables()[copy.table].all_columns[copy.key]
-    if not (pair := masked(copy.key, column, copy.audience)):
+    table = tables()[copy.table]
+    if copy.audience == AUDIENCE and table.is_about_people:
+        seen = ", ".join(f"CAST({one} AS VARCHAR)" for one in surrogates(table, copy.scope))
+        query = (
+            f"SELECT DISTINCT unnest([{seen}]) FROM lake.{table.name} "
+            f"WHERE {copy.key} IN (SELECT unnest(?::UUID[]))"
+        )
+    elif pair := masked(copy.key, table.all_columns[copy.key], copy.scope):
+        keys = f"(SELECT unnest(?::UUID[]) AS {identifier(copy.key)})"
+        query = f"SELECT CAST({pair[1]} AS VARCHAR) FROM {keys}"
+    else:
         return []
-    keys = f"(SELECT unnest(?::UUID[]) AS {identifier(copy.key)})"
-    query = f"SELECT CAST({pair[1]} AS VARCHAR) FROM {keys}"
     return [one for (one,) in connection.execute(query, [ids]).fetchall()]
 
 

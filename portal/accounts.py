@@ -1,35 +1,31 @@
-"""Who may come in: accounts, roles, passwords, sessions, and patience with wrong passwords.
+"""Who may come in: accounts, roles, passwords, sessions.
 
 Passwords are kept as scrypt with parameters of OWASP's Password Storage Cheat Sheet (N = 2**15,
-r = 8, p = 3: 32 MB each, for several may come at once); of a session only the hash of its token.
+r = 8, p = 3: 32 MB and a processor each, so they take turns); of a session only the hash of its
+token. A row of either counts only with its seal, which a hand in the file cannot make.
 """
 
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Literal, get_args
+from datetime import datetime, timedelta
+from getpass import getuser
+from threading import Lock, Semaphore
+from typing import Any, Literal, get_args
 
-from sqlalchemy import Engine, delete, func, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from common.errors import DefinitionError
-from portal.store import account, failure, session
+from portal import patience
+from portal.patience import Clock, utc_now
+from warehouse.audit import account_seal, adding, note_account
+from warehouse.audit.store import Store, account, session
 
 Role = Literal["reviewer", "supervisor", "auditor"]
-LEAST_LENGTH = 12
+LEAST_LENGTH, LONGEST_NAME = 12, 60
 SESSION_LASTS, IDLE_LASTS = timedelta(hours=12), timedelta(minutes=30)
-FREE_OF_ACCOUNT, FREE_OF_ADDRESS, FAILURES_KEPT = 5, 20, timedelta(hours=1)
-"""How many wrong passwords cost nothing (a whole office may have one address), and how long one
-counts; each more doubles the wait."""
-LONGEST_WAIT = timedelta(minutes=15)
 NOBODY = b"nobody's salt...", b"\0" * 32
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 @dataclass(frozen=True)
@@ -41,127 +37,160 @@ class Visitor:
     form_token: str
 
 
-class TooManyFailures(Exception):
-    """Wrong passwords: `seconds` to wait."""
-
-    def __init__(self, seconds: int) -> None:
-        self.seconds = seconds
-
-
-def add(engine: Engine, name: str, role: str, password: str) -> None:
-    """A new account. Raises DefinitionError for a name that is taken, a role that is none and a
-    password that is short."""
+def add(store: Store, name: str, role: str, password: str) -> None:
+    """A new account. Raises DefinitionError for a name that is taken or none, a role that is none
+    and a password that is short."""
     if role not in get_args(Role):
         raise DefinitionError(
             "no such role", where=role, next_step=f"choose one of {', '.join(get_args(Role))}."
         )
-    with engine.begin() as connection:
+    if not name.isprintable() or name != name.strip() or not 0 < len(name) <= LONGEST_NAME:
+        raise DefinitionError(
+            f"a name has 1 to {LONGEST_NAME} printable characters", where="account",
+            next_step="choose another.",
+        )  # fmt: skip
+    values = _kept(password)
+    with adding(store) as (connection, note):
         if connection.execute(select(account.c.name).where(account.c.name == name)).first():
             raise DefinitionError(
                 "this account exists", where=name, next_step="see `muara account list`."
             )
         connection.execute(
-            insert(account).values(name=name, role=role, is_active=True, **_kept(password))
+            insert(account).values(name=name, role=role, is_active=True, seal="", **values)
         )
+        note_account(store, connection, note, name, by=getuser(), action="account_added", what=role)
 
 
 def change(
-    engine: Engine, name: str, *, password: str | None = None, is_active: bool | None = None
+    store: Store, name: str, *, password: str | None = None, is_active: bool | None = None
 ) -> None:
     """Another password, or in or out; the account's sessions end. Raises DefinitionError for an
-    account that is none."""
+    account that is none, or that was changed in the file."""
     values = _kept(password) if password is not None else {}
+    what = ["password"] if values else []
     if is_active is not None:
         values["is_active"] = is_active
-    with engine.begin() as connection:
-        changed = connection.execute(
-            update(account).where(account.c.name == name).values(**values)
-        ).rowcount
+        what.append("in" if is_active else "out")
+    with adding(store) as (connection, note):
+        found = connection.execute(select(account).where(account.c.name == name)).first()
+        if found is None:
+            raise DefinitionError(
+                "no such account", where=name, next_step="see `muara account list`."
+            )
+        if not _is_sealed(store, found):
+            raise DefinitionError(
+                "this account was changed in the file", where=name,
+                next_step="see `muara audit --verify`.",
+            )  # fmt: skip
+        connection.execute(update(account).where(account.c.name == name).values(**values))
         connection.execute(delete(session).where(session.c.name == name))
-    if not changed:
-        raise DefinitionError("no such account", where=name, next_step="see `muara account list`.")
+        note_account(
+            store, connection, note, name, by=getuser(), action="account_changed",
+            what="+".join(what),
+        )  # fmt: skip
 
 
-def all_of(engine: Engine) -> list[dict[str, object]]:
+def all_of(store: Store) -> list[dict[str, object]]:
     """name, role, is_active of every account."""
-    with engine.connect() as connection:
+    with store.engine.connect() as connection:
         rows = connection.execute(
             select(account.c.name, account.c.role, account.c.is_active).order_by(account.c.name)
         )
         return [dict(row._mapping) for row in rows]
 
 
-def known(engine: Engine, name: str) -> str:
+def known(store: Store, name: str) -> str:
     """The name, if it is an account's; else `?`, for people type passwords into the wrong field."""
-    return name if any(one["name"] == name for one in all_of(engine)) else "?"
+    return name if any(one["name"] == name for one in all_of(store)) else "?"
+
+
+class Crowded(Exception):
+    """More passwords wait to be checked than may: `seconds` until it is worth trying again."""
+
+    seconds = 5
+
+
+class Turns:
+    """One password is checked at a time and a few may wait, so that the pages do not."""
+
+    def __init__(self, waiting: int = 8) -> None:
+        self._places, self._lock, self._turn = waiting + 1, Lock(), Semaphore()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._places:
+                raise Crowded
+            self._places -= 1
+        self._turn.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._turn.release()
+        with self._lock:
+            self._places += 1
 
 
 def sign_in(
-    engine: Engine, name: str, password: str, address: str, now: Clock = utc_now
+    store: Store, name: str, password: str, address: str, now: Clock = utc_now, *, device: str = ""
 ) -> str | None:
-    """The token of a new session; None for a wrong name or password, which take as long as each
-    other. Raises TooManyFailures while the account or the address has to wait."""
-    with engine.begin() as connection:
-        found = connection.execute(
-            select(account).where(account.c.name == name, account.c.is_active)
-        ).first()
-    tried = {f"address {address}": FREE_OF_ADDRESS}
-    if found:
-        tried[f"account {name}"] = FREE_OF_ACCOUNT
-    _be_patient(engine, tried, now())
+    """The token of a new session; None for a wrong name or password and an account that is out,
+    which take as long as each other. Raises TooManyFailures while whoever tries has to wait."""
+    tried = patience.begin(store, name, address, device, now)
+    with store.engine.connect() as connection:
+        found = connection.execute(select(account).where(account.c.name == name)).first()
     salt, kept = (found.salt, found.password) if found else NOBODY
-    if not hmac.compare_digest(_scrypt(password, salt), kept) or not found:
+    is_right = hmac.compare_digest(_scrypt(password, salt), kept)
+    if not (is_right and found and found.is_active and _is_sealed(store, found)):
         return None
+    patience.forgive(store, tried)
     token = secrets.token_urlsafe(32)
-    with engine.begin() as connection:
-        connection.execute(delete(failure).where(failure.c.whose.in_(tried)))
+    form_token, began = secrets.token_urlsafe(32), now()
+    with store.engine.begin() as connection:
+        connection.execute(delete(session).where(session.c.began_at < began - SESSION_LASTS))
         connection.execute(
             insert(session).values(
-                token=_hash(token), name=name, form_token=secrets.token_urlsafe(32),
-                began_at=now(), seen_at=now(),
+                token=_hash(token), name=name, form_token=form_token, began_at=began, seen_at=began,
+                seal=_session_seal(store, _hash(token), name, form_token, began),
             )
         )  # fmt: skip
     return token
 
 
-def visitor(engine: Engine, token: str, now: Clock = utc_now) -> Visitor | None:
+def visitor(store: Store, token: str, now: Clock = utc_now) -> Visitor | None:
     """Whose session this is; None when it is over or the account is out."""
-    with engine.begin() as connection:
+    with store.engine.begin() as connection:
         found = connection.execute(
-            select(session.c.name, account.c.role, session.c.form_token)
-            .join(account, account.c.name == session.c.name)
-            .where(
+            select(session).where(
                 session.c.token == _hash(token),
-                account.c.is_active,
                 session.c.began_at > now() - SESSION_LASTS,
                 session.c.seen_at > now() - IDLE_LASTS,
             )
         ).first()
-        if found:
-            connection.execute(
-                update(session).where(session.c.token == _hash(token)).values(seen_at=now())
-            )
-    return Visitor(*found) if found else None
+        if found is None or found.seal != _session_seal(
+            store, found.token, found.name, found.form_token, found.began_at
+        ):
+            return None
+        whose = connection.execute(select(account).where(account.c.name == found.name)).first()
+        if whose is None or not whose.is_active or not _is_sealed(store, whose):
+            return None
+        connection.execute(
+            update(session).where(session.c.token == _hash(token)).values(seen_at=now())
+        )
+    return Visitor(whose.name, whose.role, found.form_token)
 
 
-def sign_out(engine: Engine, token: str) -> None:
-    with engine.begin() as connection:
+def sign_out(store: Store, token: str) -> None:
+    with store.engine.begin() as connection:
         connection.execute(delete(session).where(session.c.token == _hash(token)))
 
 
-def _be_patient(engine: Engine, tried: dict[str, int], now: datetime) -> None:
-    """Counts the attempt as failed until it succeeds, so that many at once do not slip through."""
-    with engine.begin() as connection:
-        connection.execute(delete(failure).where(failure.c.at < now - FAILURES_KEPT))
-        for whose, free in tried.items():
-            count, last = connection.execute(
-                select(func.count(), func.max(failure.c.at)).where(failure.c.whose == whose)
-            ).one()
-            if count >= free:
-                wait = min(timedelta(seconds=2 ** (count - free + 2)), LONGEST_WAIT)
-                if (left := (last + wait - now).total_seconds()) > 0:
-                    raise TooManyFailures(int(left) + 1)
-            connection.execute(insert(failure).values(whose=whose, at=now))
+def _is_sealed(store: Store, found: Row[Any]) -> bool:
+    return hmac.compare_digest(found.seal, account_seal(store, found))
+
+
+def _session_seal(
+    store: Store, token: bytes, name: str, form_token: str, began_at: datetime
+) -> str:
+    return store.seal("session", token.hex(), form_token, began_at.isoformat(), name)
 
 
 def _kept(password: str) -> dict[str, object]:

@@ -6,19 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from fastapi import Depends, Form, Request
+from fastapi import Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from common.settings import Settings
-from portal import accounts, audit
-from portal.accounts import Role, Visitor
+from portal import accounts
+from portal.accounts import Role, Turns, Visitor
 from portal.dealer import Dealer
 from portal.desk import Desk
+from warehouse import audit
+from warehouse.audit.store import Store
 
 COOKIE = "muara_session"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Refused(Exception):
@@ -37,19 +39,20 @@ class Portal:
     """The portal of one home."""
 
     settings: Settings
-    store: Engine
+    store: Store
     desk: Desk
     templates: Jinja2Templates
     dealer: Dealer = field(default_factory=Dealer)
+    turns: tuple[Turns, Turns] = field(default_factory=lambda: (Turns(), Turns()))
+    """Where passwords wait: those of strangers, and those of browsers that are known."""
 
     def note(self, request: Request, account: str, action: str, what: str = "") -> None:
         """Write a row of the audit log. Raises Refused where that fails."""
         try:
             audit.write(
-                self.store, self.settings, account=account, address=address_of(request),
-                action=action, what=what,
-            )  # fmt: skip
-        except SQLAlchemyError:
+                self.store, account=account, address=address_of(request), action=action, what=what
+            )
+        except (SQLAlchemyError, OSError):
             raise Refused(
                 503, "Catatan audit tidak dapat ditulis, maka halaman ini tidak ditampilkan.",
                 "Beri tahu pengelola: periksa ruang disk dan folder portal.",
@@ -61,16 +64,29 @@ class Portal:
         name: str,
         visitor: Visitor | None = None,
         status: int = 200,
+        wait: int = 0,
         **told: Any,
     ) -> HTMLResponse:
+        """A page; `wait`: in how many seconds to come again."""
         asked = request.query_params
         told |= {"visitor": visitor, "notice": asked.get("pesan", ""),
-                 "answered": asked.get("jawaban", "")}  # fmt: skip
-        return self.templates.TemplateResponse(request, f"{name}.html", told, status_code=status)
+                 "answered": asked.get("jawaban", ""), "wait": wait}  # fmt: skip
+        headers = {"Retry-After": str(wait)} if wait else {}
+        return self.templates.TemplateResponse(
+            request, f"{name}.html", told, status_code=status, headers=headers
+        )
 
 
 def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
+
+
+def give(answer: Response, request: Request, name: str, value: str, **more: Any) -> None:
+    """A cookie that no script reads and no other site sends; beyond the loopback over TLS only."""
+    answer.set_cookie(
+        name, value, httponly=True, samesite="strict",
+        secure=request.url.hostname not in LOOPBACK, **more,
+    )  # fmt: skip
 
 
 def here(request: Request) -> Portal:

@@ -78,13 +78,17 @@ class Sought:
 
 @dataclass(frozen=True)
 class Held:
-    """A table of the lake whose rows may name the person; of landing and quarantine, the stream."""
+    """A table of the lake whose rows may name the person; of landing and quarantine, the stream.
+    Quarantined rows of a stream are held apart, in columns."""
 
     table: str
     place: Place
     source: Source | None = None
     stream: Stream | None = None
-    names: tuple[str, ...] = ()
+
+    @property
+    def is_table(self) -> bool:
+        return self.place.relation == f"lake.{self.table}"
 
 
 # Who it is
@@ -269,8 +273,9 @@ def take_out(
         for name, table in tables().items():
             if table.history and not table.identity and "source_record_id" in table.columns:
                 connection.execute(
-                    f"UPDATE lake.{name} SET valid_to = ?, closed_reason = 'erased' WHERE "
-                    "valid_to IS NULL AND list_contains(?, CAST(source_record_id AS VARCHAR))",
+                    f"UPDATE lake.{name} SET valid_to = greatest(?, valid_from), "
+                    "closed_reason = 'erased' WHERE valid_to IS NULL "
+                    "AND list_contains(?, CAST(source_record_id AS VARCHAR))",
                     [night, own],
                 )
         _delete(connection, touched, "quarantine.waiver",
@@ -419,7 +424,7 @@ def _remove_own(
 ) -> None:
     place = held.place
     own = [record for *_, record in sought.records]
-    if held.table == "quarantine.row":
+    if not held.is_table:
         _delete(
             connection, touched, held.table,
             f"quarantine_id IN (SELECT quarantine_id FROM {place.relation} WHERE {place.goes()} "
@@ -467,7 +472,7 @@ def _empty(
             _remember_values(connection, source, stream, cells, reference, night)
         values["_row_hash"] = _rehashed(stream, place, values)
     names = ", ".join(f"{identifier(column)} = {value}" for column, value in values.items())
-    if held.table != "quarantine.row":
+    if held.is_table:
         _run(connection, touched, held.table, f"UPDATE {place.relation} SET {names} WHERE {here}")
         return
     # A row without a key goes by its hash.

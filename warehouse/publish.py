@@ -14,7 +14,10 @@ from common.errors import ExtractFault
 from common.home_files import take_place
 from common.quoting import identifier, literal
 from common.settings import Settings
+from warehouse.audit import seals
 from warehouse.catalog import changed_since, data_folder, reading, require_sound
+from warehouse.cells import counts
+from warehouse.disclosure import Floor, load_floor, measure, refuse_below, release
 from warehouse.manifest import (
     DATABASE,
     building,
@@ -27,7 +30,6 @@ from warehouse.manifest import (
     verify,
     write_manifest,
 )
-from warehouse.masks import selection
 from warehouse.tables import Table, tables
 
 AUDIENCE = "analyst"
@@ -35,12 +37,19 @@ KEPT = 2
 
 
 def published_tables() -> list[Table]:
-    """Core without the narrow identity tables, marts, and reference tables."""
+    """Marts, reference tables, and of core what says what it keeps when few people share it."""
     return [
         table
         for table in tables().values()
-        if table.schema_name in ("core", "mart", "ref") and not table.identity
+        if table.schema_name in ("core", "mart", "ref")
+        and not table.identity
+        and (table.keeps or not table.is_about_people)
     ]
+
+
+def scope(table: Table, snapshot: int) -> str:
+    """Keys the surrogates of one table of one publication: those of two cannot be joined."""
+    return f"{AUDIENCE}/{snapshot}/{table.name}"
 
 
 def parquet(folder: Path, table: Table) -> Path:
@@ -55,17 +64,29 @@ def files_published() -> set[str]:
 
 def publish(settings: Settings, night: date) -> dict[str, int]:
     """Build and swap in. Returns rows per table. Raises ExtractFault when a count differs,
-    WarehouseFault when the lake is damaged, and WarehouseBusy when somebody else keeps building."""
+    WarehouseFault when the lake is damaged, DisclosureRefused when it would tell too much of too
+    few people, and WarehouseBusy when somebody else keeps building."""
     home = settings.home / "published"
+    floor = load_floor(settings)
     with leaving(settings):
         with reading(settings) as connection:
             require_sound(connection, data_folder(settings))
-        if rows := _published_already(settings, night):
+        if rows := _published_already(settings, night, floor):
             return rows
         with building(home) as folder:
             with reading(settings) as connection:
-                rows, snapshot = _build(connection, folder)
-            write_manifest(folder, {"night": str(night), "snapshot": snapshot, "tables": rows})
+                rows, snapshot, told = _build(connection, folder, floor)
+            refuse_below(floor, told)
+            write_manifest(
+                folder,
+                {
+                    "night": str(night),
+                    "snapshot": snapshot,
+                    "tables": rows,
+                    "disclosure": {"floor": floor.model_dump(), "tables": told},
+                    **seals.head(settings),
+                },
+            )
             verify(folder, files_published())
             final = home / f"{night}-{snapshot}-{secrets.token_hex(4)}"
             take_place(folder, final)
@@ -74,12 +95,14 @@ def publish(settings: Settings, night: date) -> dict[str, int]:
         return rows
 
 
-def _published_already(settings: Settings, night: date) -> dict[str, int]:
+def _published_already(settings: Settings, night: date, floor: Floor) -> dict[str, int]:
     """Rows per table when tonight's publication is whole and holds what the lake holds; else
     empty."""
     try:
         manifest = current_manifest(settings)
         if manifest.get("night") != str(night):
+            return {}
+        if manifest.get("disclosure", {}).get("floor") != floor.model_dump():
             return {}
         verify(settings.home / "published" / "current", files_published())
     except ExtractFault:
@@ -89,21 +112,21 @@ def _published_already(settings: Settings, night: date) -> dict[str, int]:
     return {} if changed & {table.name for table in published_tables()} else manifest["tables"]
 
 
-def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[str, int], int]:
+def _build(
+    connection: duckdb.DuckDBPyConnection, folder: Path, floor: Floor
+) -> tuple[dict[str, int], int, dict[str, dict]]:
+    """Returns rows per table, the lake's snapshot, and what each table tells of single people."""
     connection.execute(f"ATTACH {literal(folder / DATABASE)} AS published")
     for schema in ("core", "mart", "ref", "now"):
         connection.execute(f"CREATE SCHEMA published.{schema}")
-    rows = {}
+    rows, told = {}, {}
     connection.execute("BEGIN")
     snapshot = _one(connection, "SELECT max(snapshot_id) FROM ducklake_snapshots('lake')")
     for table in published_tables():
-        columns = selection(table, AUDIENCE)
-        chosen = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in columns)
-        order = ", ".join([*table.key, *(["valid_from"] if table.history else [])])
-        connection.execute(
-            f"CREATE TABLE published.{table.name} AS SELECT {chosen} FROM lake.{table.name} "
-            f"ORDER BY {order}"
-        )
+        made = f"published.{table.name}"
+        done = release(connection, table, made, scope(table, snapshot), floor)
+        if found := done | measure(connection, table, made, floor):
+            told[table.name] = found
         if table.history:
             connection.execute(
                 f"CREATE VIEW published.now.{table.short_name} AS "
@@ -111,7 +134,7 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
             )
         rows[table.name] = _one(connection, f"SELECT count(*) FROM published.{table.name}")
         there = _one(connection, f"SELECT count(*) FROM lake.{table.name}")
-        if rows[table.name] != there:
+        if not counts(table) and rows[table.name] + done.get("withheld", 0) != there:
             raise ExtractFault(
                 f"{table.name}: {there} rows in the lake, {rows[table.name]} published"
             )
@@ -135,7 +158,7 @@ def _build(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[dict[st
             "(FORMAT parquet, COMPRESSION zstd)"
         )
     connection.execute("DETACH published")
-    return rows, snapshot
+    return rows, snapshot, told
 
 
 def _forget_old(home: Path, current: Path) -> None:

@@ -335,8 +335,8 @@ def has_impersonal_key(key: Iterable[str]) -> bool:
     declared: dict[str, set[str]] = {}
     for table in tables().values():
         for name, column in table.columns.items():
-            declared.setdefault(name, set()).add(column.personal)
-    return all(declared.get(part) == {"none"} for part in key)
+            declared.setdefault(name, set()).add(column.disclosure)
+    return all(declared.get(part) == {"neutral"} for part in key)
 
 
 def record(settings: Settings, outcome: Reconciliation) -> None:

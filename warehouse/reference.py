@@ -3,8 +3,11 @@
 Every row names its origin. A table is rewritten only when its content changed.
 """
 
+import csv
+from collections.abc import Iterator
 from pathlib import Path
 
+from common.errors import DefinitionError
 from common.quoting import literal
 from common.settings import Settings
 from warehouse.catalog import make_equal, transaction, writing
@@ -22,6 +25,14 @@ CODE_LISTS = {
     "life_status": "status_dasar",
     "nationality": "warganegara",
 }
+
+# What a profile's lists hold, in this order and nothing else.
+LISTS = {
+    "region.csv": ("kode_kemendagri", "level", "nama_2025", "nama_2017", "nama_2015", "kode_bps",
+                   "nama_bps", "kodepos", "lat", "lng"),
+    "agency.csv": ("agency_code", "agency_name", "agency_name_short", "kind", "region_code"),
+    "same_report.csv": ("days", "common_words"),
+}  # fmt: skip
 
 
 def _queries(settings: Settings) -> dict[str, str]:
@@ -83,10 +94,44 @@ def _queries(settings: Settings) -> dict[str, str]:
 
 
 def load_reference(settings: Settings) -> list[str]:
-    """Bring the reference tables up to the packaged data. Returns the tables that changed."""
+    """Bring the reference tables up to the packaged data. Returns the tables that changed.
+
+    Raises DefinitionError with every fault of the profile's lists at once.
+    """
+    _require_lists(settings.profile)
     with writing(settings, "upkeep") as connection, transaction(connection):
         return [
             name
             for name, query in _queries(settings).items()
             if make_equal(connection, name, query)
         ]
+
+
+def _require_lists(profile: Path) -> None:
+    faults = [
+        fault for name, columns in LISTS.items() for fault in _faults(profile / name, columns)
+    ]
+    if faults:
+        raise DefinitionError(
+            "; ".join(faults),
+            where=f"profile {profile.name}",
+            next_step="correct the lists named; profiles/kota_cirebon has an example.",
+        )
+
+
+def _faults(path: Path, columns: tuple[str, ...]) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file, strict=True)
+            head = tuple(next(rows, ()))
+            uneven = [rows.line_num for row in rows if len(row) != len(columns)]
+    except FileNotFoundError:
+        yield f"{path.name}: there is none"
+        return
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        yield f"{path.name}: not readable as CSV ({type(error).__name__})"
+        return
+    if head != columns:
+        yield f"{path.name}: its columns must be {', '.join(columns)}"
+    elif uneven:
+        yield f"{path.name}: line {uneven[0]} has another number of columns"

@@ -24,7 +24,10 @@ from common.given_sql import TableName, check_expression
 from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse import odcs
+from warehouse.audit import seals
 from warehouse.catalog import data_folder, naming_damage, reading, require_night, require_sound
+from warehouse.cells import counts, pooled
+from warehouse.disclosure import load_floor
 from warehouse.formulas import NOTE, neutral
 from warehouse.manifest import building, declared, delivery, leaving, write_manifest
 from warehouse.masks import masked
@@ -40,13 +43,12 @@ NO_TEXT = ("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UT
 
 @dataclass(frozen=True)
 class Dataset:
-    """One granted table: output columns as (name, SQL), the row filter, the order."""
+    """One granted table: output columns as (name, SQL), and the row filter."""
 
     name: str
     table: str
     columns: tuple[tuple[str, str], ...]
     row_filter: str
-    order: tuple[str, ...]
 
 
 class Open311(Strict):
@@ -211,7 +213,7 @@ def _dataset(
     faults += [f": two columns are called {name}" for name in _twice(name for name, _ in columns)]
     row_filter, found = _row_filter(scratch, table, odcs.said(schema).get("rowFilter"))
     return (
-        Dataset(schema.name, table.name, tuple(columns), row_filter, table.key),
+        Dataset(schema.name, table.name, tuple(columns), row_filter),
         faults + found,
     )
 
@@ -314,6 +316,7 @@ def deliver(settings: Settings, contract: Contract, night: date) -> dict[str, in
                     "contract_version": contract.version,
                     "legal_basis": contract.legal_basis,
                     "snapshot": snapshot,
+                    **seals.head(settings),
                     "formulas": NOTE,
                     "datasets": {
                         dataset.name: {
@@ -339,6 +342,7 @@ def _renew_share(settings: Settings, contract: Contract) -> tuple[int, dict[str,
 
 
 def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[int, dict[str, int]]:
+    floor = load_floor(settings)
     with reading(settings) as connection:
         require_sound(connection, data_folder(settings))
         connection.execute(f"ATTACH {literal(path)} AS share")
@@ -349,12 +353,14 @@ def _build_share(settings: Settings, contract: Contract, path: Path) -> tuple[in
         rows = {}
         for dataset in contract.datasets:
             columns = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in dataset.columns)
-            order = ", ".join(identifier(part) for part in dataset.order)
+            table, rows_of = tables()[dataset.table], f"lake.{dataset.table}"
+            if counts(table):
+                rows_of = f"({pooled(table, rows_of, floor.cells)})"
             try:
                 with naming_damage(settings):
                     connection.execute(
                         f"CREATE TABLE share.{identifier(dataset.name)} AS SELECT {columns} "
-                        f"FROM lake.{dataset.table} WHERE ({dataset.row_filter}\n) ORDER BY {order}"
+                        f"FROM {rows_of} WHERE ({dataset.row_filter}\n) ORDER BY ALL"
                     )
             except duckdb.Error as error:
                 raise DefinitionError(

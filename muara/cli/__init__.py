@@ -4,6 +4,7 @@ One module for each family of commands; this one lists them in the order of the 
 """
 
 import json
+import os
 import sys
 
 import typer
@@ -70,7 +71,9 @@ app.add_typer(desk.account_app, name="account")
 
 
 def main() -> None:
-    """Run the command line; an error is one message and its family's exit code."""
+    """Run the command line; an error is one message and its family's exit code. What it writes is
+    for its owner only."""
+    os.umask(0o077)
     print_no_traces()
     try:
         app()

@@ -46,6 +46,7 @@ def check(
     from pipeline.lineage import undeclared
     from transforms.conform import conform_of, landing_only
     from warehouse.comparison import check as check_comparison
+    from warehouse.disclosure import load_floor
     from warehouse.shares import load_contracts
 
     settings = read_settings()
@@ -75,6 +76,7 @@ def check(
     if not source:
         rules |= {table: len(of_table) for table, of_table in load_core_rules(settings).items()}
     contracts = load_contracts(settings)
+    load_floor(settings)
     data = {"rules": rules, "contracts": sorted(contracts), "landing_only": parked}
 
     def show() -> None:

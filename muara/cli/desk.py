@@ -30,12 +30,12 @@ def portal(
     """
     import uvicorn
 
-    from portal.app import make_app
+    from portal.server import config
 
     settings = read_settings()
     port = port or settings.portal_port
     console.print(f"http://{host}:{port} (Ctrl-C ends it)")
-    uvicorn.run(make_app(settings), host=host, port=port, log_level="warning")
+    uvicorn.Server(config(settings, host, port)).run()
 
 
 def review(as_json: Json = False) -> None:
@@ -60,23 +60,34 @@ def review(as_json: Json = False) -> None:
 
 def audit(
     verify: Annotated[
-        bool, typer.Option("--verify", help="only check that no row was changed or cut out")
+        bool, typer.Option("--verify", help="only check that nothing of it was changed or cut out")
     ] = False,
+    accept: Annotated[
+        str,
+        typer.Option(
+            help="begin its seals anew and answer for the log and the accounts as they are: why"
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Who signed in, saw which pair and answered what. Example: muara audit --verify"""
-    from portal.audit import broken, entries
+    from warehouse import audit as log
 
-    with _portal_store() as (settings, store):
-        with store.connect() as connection:
-            rows = [vars(entry) for entry in entries(connection)]
-        first = broken(store, settings)
-    if first is not None:
+    found = log.faults(read_settings())
+    if found and not accept:
         raise WarehouseFault(
-            "the audit log was changed: its seals do not fit",
-            where=f"row {first}",
-            next_step="keep the file as it is and compare it with a backup.",
+            "; ".join(map(str, found)),
+            where="audit log",
+            next_step="keep the home as it is and compare it with a backup; then "
+            '`muara audit --accept "why"`.',
         )
+    with _portal_store() as (_, store):
+        if accept:
+            first = log.accept(store, by=getuser(), why=accept)
+            console.print(f"row {first} begins the seals anew; rows above it are not verified")
+            return
+        with store.engine.connect() as connection:
+            rows = [vars(entry) for entry in log.entries(connection)]
 
     def show() -> None:
         table = Table("row", "at (UTC)", "account", "from", "action", "what")
@@ -101,9 +112,8 @@ def account_add(
     """
     from portal import accounts
 
-    with _portal_store() as (settings, store):
+    with _portal_store() as (_, store):
         accounts.add(store, name, role, _password())
-        _note(settings, store, "account_added", f"{name} {role}")
     console.print(f"{name} may sign in as {role}")
 
 
@@ -130,7 +140,7 @@ def account_password(name: Name) -> None:
 
     Example: muara account password siti
     """
-    _change(name, "password", password=_password())
+    _change(name, password=_password())
     console.print(f"{name} has another password")
 
 
@@ -140,20 +150,20 @@ def account_disable(name: Name) -> None:
 
     Example: muara account disable siti
     """
-    _change(name, "out", is_active=False)
+    _change(name, is_active=False)
     console.print(f"{name} is out")
 
 
 @account_app.command("enable")
 def account_enable(name: Name) -> None:
     """An account that was out may sign in again. Example: muara account enable siti"""
-    _change(name, "in", is_active=True)
+    _change(name, is_active=True)
     console.print(f"{name} may sign in")
 
 
 @contextmanager
 def _portal_store() -> Iterator[tuple[Settings, Any]]:
-    from portal.store import open_store
+    from warehouse.audit.store import open_store
 
     settings = read_settings()
     store = open_store(settings)
@@ -163,18 +173,11 @@ def _portal_store() -> Iterator[tuple[Settings, Any]]:
         store.dispose()
 
 
-def _change(name: str, what: str, **values: Any) -> None:
+def _change(name: str, **values: Any) -> None:
     from portal import accounts
 
-    with _portal_store() as (settings, store):
+    with _portal_store() as (_, store):
         accounts.change(store, name, **values)
-        _note(settings, store, "account_changed", f"{name} {what}")
-
-
-def _note(settings: Settings, store: Any, action: str, what: str) -> None:
-    from portal import audit
-
-    audit.write(store, settings, account=getuser(), address="", action=action, what=what)
 
 
 def _password() -> str:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from portal import audit
 from portal.accounts import Visitor
 from portal.door import Here, allowed
+from warehouse import audit
 
 ROWS = 200
 """Rows on the page, the newest first."""
@@ -19,8 +19,7 @@ def audit_log(
     request: Request, portal: Here, who: Annotated[Visitor, Depends(allowed("auditor"))]
 ) -> Response:
     portal.note(request, who.name, "view_audit")
-    with portal.store.connect() as connection:
+    with portal.store.engine.connect() as connection:
         rows = list(audit.entries(connection))
-    broken = audit.broken(portal.store, portal.settings)
     return portal.page(request, "audit", who, entries=rows[-ROWS:][::-1], count=len(rows),
-                       broken=broken)  # fmt: skip
+                       faults=audit.faults(portal.settings))  # fmt: skip

@@ -5,11 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from portal import accounts
-from portal.accounts import TooManyFailures
-from portal.door import COOKIE, Here, Sender, SignedIn, address_of
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from portal import accounts, patience
+from portal.accounts import Crowded
+from portal.door import COOKIE, Here, Sender, SignedIn, address_of, give
+from portal.patience import TooManyFailures
 
 router = APIRouter()
 
@@ -31,19 +30,29 @@ def sign_in(
     name: Annotated[str, Form()],
     password: Annotated[str, Form()],
 ) -> Response:
+    device = patience.device_of(portal.store, name, request.cookies)
     try:
-        token = accounts.sign_in(portal.store, name, password, address_of(request))
+        with portal.turns[bool(device)]:
+            token = accounts.sign_in(
+                portal.store, name, password, address_of(request), device=device
+            )
+    except Crowded as error:
+        return portal.page(request, "sign_in", status=503, wait=error.seconds, crowded=True)
     except TooManyFailures as error:
-        portal.note(request, accounts.known(portal.store, name), "sign_in_refused")
+        if error.is_first:  # a guesser does not fill the log
+            portal.note(request, accounts.known(portal.store, name), "sign_in_refused")
         return portal.page(request, "sign_in", status=429, wait=error.seconds)
     if token is None:
         portal.note(request, accounts.known(portal.store, name), "sign_in_failed")
         return portal.page(request, "sign_in", status=401, wrong=True)
+    accounts.sign_out(portal.store, request.cookies.get(COOKIE, ""))
     portal.note(request, name, "sign_in")
     answer = RedirectResponse("/", 303)
-    answer.set_cookie(
-        COOKIE, token, httponly=True, samesite="strict",
-        secure=request.url.hostname not in LOOPBACK,
+    give(answer, request, COOKIE, token)
+    give(
+        answer, request, patience.device_cookie(portal.store, name),
+        patience.new_device(portal.store, name), path="/masuk",
+        max_age=int(patience.DEVICE_LASTS.total_seconds()),
     )  # fmt: skip
     return answer
 

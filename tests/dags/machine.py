@@ -124,6 +124,7 @@ class Machine:
             capture_output=True,
             text=True,
             timeout=600,
+            umask=0o022,
             **options,
         )
 

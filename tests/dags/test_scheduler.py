@@ -39,6 +39,8 @@ REVIEWED = "SELECT state FROM dag_run WHERE dag_id = 'review_drift'"
 PUBLISHED_BY_ASSETS = (
     "SELECT state FROM dag_run WHERE dag_id = 'publish' AND run_type = 'asset_triggered'"
 )
+CLOSED = ("/docs", "/redoc", "/openapi.json", "/auth/docs", "/auth/redoc", "/auth/openapi.json",
+          "/execution/docs", "/execution/redoc", "/execution/openapi.json")  # fmt: skip
 BACKFILLED = "SELECT state FROM dag_run WHERE run_type = 'backfill'"
 
 
@@ -57,12 +59,15 @@ def evening(tmp_path_factory):
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        umask=0o022,
     )
     too_late = threading.Timer(300, up.kill)
     too_late.start()
     try:
         machine.told = [up.stdout.readline() for _ in range(5)]
         too_late.cancel()
+        machine.closed = [_ask(machine, path) for path in CLOSED]
+        machine.guesses = [_guess(machine, n) for n in range(8)]
         machine.wait_for(FIRST_TRY_FAILED, lambda rows: rows == [("up_for_retry",)], 300)
         inbox = machine.open_inbox()
         machine.wait_for(FIRST_RUN_ENDED, lambda rows: rows == [("failed",)], 300)
@@ -90,6 +95,18 @@ def evening(tmp_path_factory):
         too_late.cancel()
         if up.poll() is None:
             machine.run("down")
+
+
+def _ask(machine, path):
+    return httpx.get(f"http://127.0.0.1:{machine.airflow_port}{path}", timeout=240).status_code
+
+
+def _guess(machine, n):
+    """As somebody does who is at another address."""
+    with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.9")) as elsewhere:
+        who = {"username": "admin", "password": f"wrong {n}"}
+        url = f"http://127.0.0.1:{machine.airflow_port}/auth/token"
+        return elsewhere.post(url, json=who, timeout=240).status_code
 
 
 @contextmanager
@@ -264,6 +281,22 @@ def test_the_password_is_in_its_file_only(evening):
     logs = list((evening.home / "airflow" / "logs").rglob("*.log"))
     assert logs
     assert not any(password in log.read_text() for log in logs)
+
+
+def test_who_guesses_the_password_waits_and_others_do_not(evening):
+    """The runs that were triggered by hand were, by somebody who signed in meanwhile."""
+    assert evening.guesses == [401] * 5 + [429] * 3
+
+
+def test_airflow_describes_its_api_to_nobody(evening):
+    assert evening.closed == [404] * len(CLOSED)
+
+
+def test_nothing_of_the_home_is_readable_by_others(evening):
+    found = [evening.home, *evening.home.rglob("*")]
+    assert [
+        path for path in found if not path.is_symlink() and path.stat().st_mode & 0o077
+    ] == []  # fmt: skip
 
 
 def test_down_leaves_nothing_running(evening):

@@ -19,7 +19,7 @@ from pipeline.link import link
 from pipeline.replay import replay_due
 from pipeline.sync import prepare, sync
 from portal import accounts
-from portal.store import open_store
+from warehouse.audit.store import open_store
 
 
 class Town:

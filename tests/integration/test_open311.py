@@ -104,6 +104,9 @@ class Agency:
         return sorted(one["service_code"] for one in self.requests)
 
 
+GRANTED = ("description", "latitude", "longitude", "reached_at")
+
+
 def contract(version="1.0.0", filters="valid_to IS NULL AND agency_code = 'dputr'", **changes):
     declared = {"connection": "dputr_open311", "jurisdiction": "kota.example",
                 "services": {"jalan": "ROAD", "": "OTHER"}} | changes  # fmt: skip
@@ -113,7 +116,7 @@ def contract(version="1.0.0", filters="valid_to IS NULL AND agency_code = 'dputr
             "name": name, "physicalName": table, "physicalType": "table",
             "properties": [
                 {"name": column, "customProperties": [{"property": "grant", "value": "clear"}]}
-                if column in ("description", "latitude", "longitude") else {"name": column}
+                if column in GRANTED else {"name": column}
                 for column in columns
             ],
             "customProperties": [{"property": "rowFilter", "value": row_filter,

@@ -1,6 +1,7 @@
 """The review desk on a linked city: two reviewers, a supervisor, an auditor."""
 
 import re
+import sqlite3
 from contextlib import contextmanager
 from uuid import UUID, uuid4
 
@@ -10,15 +11,17 @@ from typer.testing import CliRunner
 
 from common.log import configure
 from muara import cli
+from pipeline import leave
 from pipeline.link import link
-from pipeline.night import _canaries
-from portal import accounts, audit
+from pipeline.night import _canaries, audit_kept
+from portal import accounts
 from portal.app import make_app
 from portal.desk import open_counts
-from portal.store import open_store
 from tests.integration.conftest import PASSWORD
 from transforms.identity import explanation
-from warehouse import models
+from warehouse import audit, models
+from warehouse.audit import seals
+from warehouse.audit.store import open_store
 from warehouse.catalog import attach, open_duckdb, reading, writer_lock, writing
 from warehouse.decisions import Mention, decide
 
@@ -62,9 +65,9 @@ def rows(town, query):
 
 def log(town, action=None):
     store = open_store(town.settings)
-    with store.connect() as connection:
+    with store.engine.connect() as connection:
         found = [one for one in audit.entries(connection) if action in (None, one.action)]
-    assert audit.broken(store, town.settings) is None
+    assert audit.faults(town.settings) == []
     store.dispose()
     return found
 
@@ -460,7 +463,7 @@ def test_without_the_audit_log_nobody_is_shown(desk_town):
     with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         store = open_store(desk_town.settings)
-        with store.begin() as connection:
+        with store.engine.begin() as connection:
             connection.exec_driver_sql("ALTER TABLE audit RENAME TO elsewhere")
         store.dispose()
         text = siti.open("/periksa")
@@ -549,3 +552,22 @@ def test_the_commands_tell_what_waits_and_what_happened(desk_town, monkeypatch):
         sign_in("siti")
     assert "sign_in" in run(cli.app, ["audit"]).output
     assert "every seal fits" in run(cli.app, ["audit", "--verify"]).output
+
+
+def test_what_leaves_carries_the_head_of_the_audit_log(desk_town):
+    """So whoever cuts log and seals together contradicts what agencies hold."""
+    with desk(desk_town) as sign_in:
+        sign_in("siti")
+    leave.publish(desk_town.settings)
+    leave.deliver(desk_town.settings)
+    newest = log(desk_town)[-1]
+    told = [head for _, head in seals.witnesses(desk_town.settings)]
+    assert told
+    assert all(head == {"row": newest.id, "seal": newest.seal} for head in told)
+    outside = desk_town.home / "seals" / "audit"
+    outside.write_text("".join(outside.read_text().splitlines(keepends=True)[:-1]))
+    with sqlite3.connect(desk_town.home / "portal" / "portal.sqlite") as file:
+        file.execute("DROP TRIGGER audit_is_append_only_DELETE")
+        file.execute(f"DELETE FROM audit WHERE id = {newest.id}")
+    assert [fault.kind for fault in audit.faults(desk_town.settings)] == ["witness"]
+    assert not audit_kept(desk_town.settings).holds

@@ -118,6 +118,11 @@ PROPOSAL = {"id_musrendes_rw": "1", "tahun_musren": "2026", "id_desa": "32740500
             "volume": "1", "harga_satuan": "1", "jml_pagu": "1", "status_usulan": "0"}  # fmt: skip
 
 
+TOLD = {"lapor_state": "diproses", "report_type": "aspirasi", "channel": "web",
+        "is_anonymous": False, "is_secret": False, "reporter_name": "ANI LESTARI WULANDARI",
+        "reporter_phone": PHONE, "reporter_email": "ani@warga.example", "history": []}  # fmt: skip
+
+
 def settle(village, *others):
     village.hold("civil_registry",
                  family=[{**HOME, "nama_kep": ANI["nama_lgkp"], "alamat": "JL MAWAR 1"}],
@@ -125,8 +130,22 @@ def settle(village, *others):
     village.hold("brojol", birth_report=[REPORT])
     village.hold("report_inbox", sms=SMS)
     village.hold("simreda", proposal_rw=[PROPOSAL])
+    connection = open_duckdb(village.settings)
+    attach(connection, village.settings)
+    connection.execute(
+        "INSERT INTO lake.landing.report_inbox__request (_batch_id, _record_id, _op, report_number,"
+        " description, extension) VALUES (1, gen_random_uuid(), 'insert', 'R-1', 'saran', ?)",
+        [json.dumps(TOLD)],
+    )
+    connection.execute(
+        "INSERT INTO lake.landing.report_inbox__mail (_batch_id, _record_id, _op, message_key, "
+        "sender_address, subject, text) VALUES (1, gen_random_uuid(), 'insert', 'm1', "
+        "'Ani@Warga.Example', 'taman', 'mohon dirawat')"
+    )
+    connection.close()
 
 
+VALUES = {ANI["nik"], ANI["nama_lgkp"], "81234567890", "ANI@WARGA.EXAMPLE"}
 STREAMS = [
     ("civil_registry", "family"),
     ("civil_registry", "resident"),
@@ -159,16 +178,23 @@ def test_what_the_definitions_declare_is_emptied_and_nothing_else(village):
         ("+6285700000003", "LAPOR selokan mampet")]  # fmt: skip
     assert village.ask("SELECT title FROM lake.landing.simreda__proposal_rw UNION ALL "
                        "SELECT title FROM lake.core.proposal") == [(None,), (None,)]  # fmt: skip
+    assert village.ask(
+        "SELECT report_number, description, extension ->> 'channel', "
+        "extension ->> 'reporter_name', extension ->> 'reporter_phone', "
+        "extension ->> 'reporter_email' FROM lake.landing.report_inbox__request"
+    ) == [("R-1", None, "web", None, None, None)]
+    assert village.ask("SELECT message_key, sender_address, subject, text "
+                       "FROM lake.landing.report_inbox__mail") == [
+        ("m1", None, None, None)]  # fmt: skip
     assert village.ask("SELECT count(*) FROM lake.quarantine.row") == [(0,)]
     assert village.ask("SELECT count(*) FROM lake.core.report WHERE valid_to IS NULL") == [(4,)]
-    assert left(village.settings.home, {ANI["nik"], ANI["nama_lgkp"], "81234567890"}) == {}
+    assert left(village.settings.home, VALUES) == {}
     assert done.touched["core.report_part"] == 3
     assert requests(village.settings)[0]["state"] == "done"
+    what_the_sources_still_send_does_not_come_back(village)
 
 
-def test_what_the_sources_still_send_does_not_come_back(village):
-    settle(village)
-    village.erase_ani()
+def what_the_sources_still_send_does_not_come_back(village):
     before = village.ask(LEFT_OF)
     village.settings.today += timedelta(days=1)
     accounts = {name: village.sync(*name) for name in STREAMS}
@@ -187,7 +213,7 @@ def test_what_the_sources_still_send_does_not_come_back(village):
     changed = {**CHILD, "agama": "2"}
     moved = resident(**{**ANI, "no_kk": "3274010101010009"})
     village.hold("civil_registry", resident=[changed, BROTHER, MISTYPED, moved])
-    assert left(village.settings.home, {ANI["nik"], ANI["nama_lgkp"], "81234567890"}) == {}
+    assert left(village.settings.home, VALUES) == {}
     assert village.ask("SELECT count(*) FROM lake.landing.civil_registry__resident "
                        "WHERE nik = '3274011001200002'") == [(2,)]  # fmt: skip
 
@@ -246,40 +272,3 @@ def test_a_batch_that_read_before_the_erasure_is_not_loaded_after_it(village, mo
     assert left(village.settings.home, {ANI["nik"], ANI["nama_lgkp"]}) == {}
     village.sync("civil_registry", "resident")
     assert left(village.settings.home, {ANI["nik"], ANI["nama_lgkp"]}) == {}
-
-
-def test_the_reporter_within_a_json_column_and_a_message_that_only_links_to_them(village):
-    told = {
-        "lapor_state": "diproses",
-        "report_type": "aspirasi",
-        "channel": "web",
-        "is_anonymous": False,
-        "is_secret": False,
-        "reporter_name": "ANI LESTARI WULANDARI",
-        "reporter_phone": PHONE,
-        "reporter_email": "ani@warga.example",
-        "history": [],
-    }
-    settle(village)
-    connection = open_duckdb(village.settings)
-    attach(connection, village.settings)
-    connection.execute(
-        "INSERT INTO lake.landing.report_inbox__request (_batch_id, _record_id, _op, report_number,"
-        " description, extension) VALUES (1, gen_random_uuid(), 'insert', 'R-1', 'saran', ?)",
-        [json.dumps(told)],
-    )
-    connection.execute(
-        "INSERT INTO lake.landing.report_inbox__mail (_batch_id, _record_id, _op, message_key, "
-        "sender_address, subject, text) VALUES (1, gen_random_uuid(), 'insert', 'm1', "
-        "'Ani@Warga.Example', 'taman', 'mohon dirawat')"
-    )
-    connection.close()
-    village.erase_ani()
-    assert village.ask(
-        "SELECT report_number, description, extension ->> 'channel', "
-        "extension ->> 'reporter_name', extension ->> 'reporter_phone', "
-        "extension ->> 'reporter_email' FROM lake.landing.report_inbox__request"
-    ) == [("R-1", None, "web", None, None, None)]
-    assert village.ask("SELECT message_key, sender_address, subject, text "
-                       "FROM lake.landing.report_inbox__mail") == [
-        ("m1", None, None, None)]  # fmt: skip

@@ -38,7 +38,6 @@ def test_a_column_is_followed_from_the_agency_to_the_agency(made):
         "landing.brojol__birth_report.sex",
         "landing.brojol__birth_report._row_hash",
         "core.birth_report.sex",
-        "published.core.birth_report.sex",
         "core.golden_record.sex",
         "published.core.golden_record.sex",
         "contract.disdukcapil.birth_to_register.sex",

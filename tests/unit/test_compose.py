@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from common.settings import ROOT, Settings
+from dags.local import environment
+
 COMPOSE = Path(__file__).parents[2] / "docker-compose.yml"
 TEXT = COMPOSE.read_text()
 DOCUMENT: dict[str, Any] = yaml.safe_load(TEXT)
@@ -70,10 +73,28 @@ def test_no_secret_is_written_down() -> None:
         (service, name): str(value)
         for service, definition in SERVICES.items()
         for name, value in definition.get("environment", {}).items()
-        if re.search(r"PASSWORD|SECRET|_KEY", name) or "@" in str(value)
+        if re.search(r"PASSWORD(?!S_FILE)|SECRET|_KEY", name) or "@" in str(value)
     }
     assert len(values) > 10
     required, demo = r"AIRFLOW_(DB_PASSWORD|JWT_SECRET):\?[\w .]+", r"CITY_DB_PASSWORD:-"
     secret = rf"\$\{{({required}|{demo})\}}"
     for place, value in values.items():
         assert re.search(rf"^{secret}$|:{secret}@", value), place
+
+
+SAFETY = [
+    "AIRFLOW__CORE__PLUGINS_FOLDER", "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE",
+    "AIRFLOW__API__ENABLE_SWAGGER_UI", "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FOLDER_PERMISSIONS",
+    "AIRFLOW__LOGGING__FILE_TASK_HANDLER_NEW_FILE_PERMISSIONS",
+]  # fmt: skip
+
+
+def test_airflow_has_the_door_and_the_modes_that_it_has_on_one_machine() -> None:
+    settings = Settings(home=Path("/var/lib/muara"))
+    alone = {name: value.lower() for name, value in environment(settings).items() if name in SAFETY}
+    assert len(alone) == len(SAFETY)
+    for service in (name for name in SERVICES if name.startswith("airflow-")):
+        there = SERVICES[service]["environment"]
+        assert {
+            name: there[name].lower().replace("/opt/muara", str(ROOT).lower()) for name in SAFETY
+        } == alone, service

@@ -261,10 +261,6 @@ class Bench:
             wrong.append(f"{left['orphans']} orphans, damaged {left['damaged']}")
         return wrong
 
-    def sample(self, chance: random.Random, faults: tuple[Fault, ...], number: int) -> list[Trial]:
-        """So many strikes, each in a trial of its own, operations and calls chosen at random."""
-        return self.chains(chance, faults, number, 1)
-
     def chains(
         self, chance: random.Random, faults: tuple[Fault, ...], number: int, length: int
     ) -> list[Trial]:

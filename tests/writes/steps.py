@@ -48,7 +48,7 @@ FILES = """
         AND (one.end_snapshot IS NULL OR one.end_snapshot > :number)
     ORDER BY 1, 2, 3"""
 RANDOM = re.compile(r"[0-9a-f]{8,}|\d+|(?<=tmp)\w{8}|(?<=incoming-)\w{8}")
-VOLATILE = ("lake/data/", "city/", "logs/", "spill/")
+VOLATILE = ("lake/data/", "city/", "logs/", "spill/", "backup/cache/")
 
 
 def tidy() -> None:
@@ -122,12 +122,12 @@ class _Known:
             made_of = (names, files.get(table), mentions if of_people else None)
             key = f"{table} {_hash(repr(made_of).encode())}"
             if key not in self.hashes:
-                if of_people and not is_labelled:
-                    connection.execute(LABEL.format(number))
-                    is_labelled = True
                 chosen = [LABELLED.format(one) if one in PERSON else f'"{one}"' for one in names]
                 rows = f"lake.{table} AT (VERSION => {number})"
                 try:
+                    if of_people and not is_labelled:
+                        connection.execute(LABEL.format(number))
+                        is_labelled = True
                     self.hashes[key] = hash_of(connection, rows, chosen)
                 except duckdb.CatalogException:  # not yet there at that snapshot
                     continue

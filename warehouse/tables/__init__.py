@@ -6,7 +6,7 @@ the exception: they follow from the source definitions (`landing_table`).
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
@@ -16,8 +16,17 @@ from common.people import Speaking
 from common.quoting import identifier
 
 HOME = Path(__file__).parent
-Personal = Literal["none", "quasi", "direct", "specific"]
-Mask = Literal["keep", "drop", "pseudonym", "year", "month", "coarse"]
+Disclosure = Literal[
+    "direct", "specific", "quasi", "moment", "night", "surrogate", "cell", "neutral"
+]
+Mask = Literal["keep", "drop", "pseudonym", "month", "five_years", "decade", "district", "coarse"]
+LEAVES: dict[str, Mask] = {
+    "direct": "drop",
+    "specific": "drop",
+    "surrogate": "pseudonym",
+    "moment": "month",
+}
+"""Class → what leaves of such a column when it does not say; of all others, what it holds."""
 
 
 class Strict(BaseModel):
@@ -25,23 +34,47 @@ class Strict(BaseModel):
 
 
 class Column(Strict):
-    """One column: DuckDB type, unit, what it means in both languages, how personal it is.
+    """One column: DuckDB type, unit, what it means in both languages, what it discloses.
 
-    `personal` follows UU 27/2022: none, quasi (identifies with others), direct (identifies alone),
-    specific (Ps 4(2): health, children, finance). `mask` is what leaves for analysts.
+    `disclosure`: what the column tells of a person.
+        direct     identifies alone: names, numbers, free text that may hold them
+        specific   UU 27/2022 Ps 4(2): health, children, finance
+        quasi      identifies together with others
+        moment     when something happened to a person or was done by one
+        night      from or until which night a row holds
+        surrogate  keyed id of a record
+        cell       number of people or of what people did; `of`: the number it is a part of
+        neutral    nothing of a person
+    `mask` is what leaves without a special grant; where it is not given, it follows from the class.
     """
 
     type: str
     en: str
     id: str
     unit: str | None = None
-    personal: Personal = "none"
-    mask: Mask = "keep"
+    disclosure: Disclosure
+    mask: Mask
+    of: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _masked_by_class(cls, given: Any) -> Any:
+        return {"mask": LEAVES.get(given.get("disclosure"), "keep"), **given}
+
+
+Step = dict[str, Mask]
+"""Columns and how they are masked: what a row keeps or loses at once."""
+MONTHS: Step = {"valid_from": "month", "valid_to": "month"}
+NIGHTS: Step = {"valid_from": "keep", "valid_to": "keep"}
 
 
 class Table(Strict):
     """One table. `concept`, `definition`, `classification` are the Satu Data fields (Perpres
-    39/2019); a table with `history` gets the columns of `history.yml` and keeps every version."""
+    39/2019); a table with `history` gets the columns of `history.yml` and keeps every version.
+
+    `keeps`: what a published row keeps when few share it, in this order; see `steps`. A table about
+    people that does not say is not published.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z_]+$")]
     title: str
@@ -57,17 +90,30 @@ class Table(Strict):
         False, description="gains columns declared behind its own, empty in older rows"
     )
     key: tuple[str, ...]
+    keeps: tuple[str | list[str] | Step, ...] = ()
     columns: dict[str, Column]
     speaks: Speaking = Speaking()
 
     @model_validator(mode="after")
     def _says_whose(self) -> "Table":
-        direct = {name for name, column in self.columns.items() if column.personal == "direct"}
+        direct = {name for name, column in self.columns.items() if column.disclosure == "direct"}
         faults = list(self.speaks.faults(set(self.columns), set(self.key)))
         if silent := sorted(direct - self.speaks.columns) if not self.remade else []:
             faults.append(f"`speaks` must say whose identifiers these are: {', '.join(silent)}")
         if faults:
             raise ValueError("; ".join(faults))
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_all_or_nothing(self) -> "Table":
+        named = {name for step in self.steps for name in step}
+        leaving = {
+            name
+            for name, column in self.all_columns.items()
+            if column.mask not in ("drop", "pseudonym")
+        }
+        if self.keeps and named != leaving:
+            raise ValueError(f"{self.name}: keeps differs in {sorted(named ^ leaving)}")
         return self
 
     @property
@@ -77,6 +123,40 @@ class Table(Strict):
     @property
     def short_name(self) -> str:
         return self.name.split(".")[1]
+
+    @property
+    def is_about_people(self) -> bool:
+        """Whether a row tells of one person or of what one did."""
+        return any(
+            column.disclosure in ("direct", "specific", "surrogate")
+            for column in self.columns.values()
+        )
+
+    @property
+    def steps(self) -> list[Step]:
+        """What a row keeps or loses, first things first: columns, or a finer form of some.
+
+        With history the months of its nights, why it ended and its stream come first, and flags
+        last; `nights` says where the nights themselves stand.
+        """
+        own = [self._step(one) for one in self.keeps]
+        if not (self.history and own):
+            return own
+        return [
+            MONTHS,
+            {"closed_reason": "keep"},
+            {"source": "keep", "stream": "keep"},
+            *own,
+            {"flags": "keep"},
+        ]
+
+    def _step(self, kept: str | list[str] | Step) -> Step:
+        if kept == "nights":
+            return NIGHTS
+        if isinstance(kept, dict):
+            return kept
+        names = [kept] if isinstance(kept, str) else kept
+        return {name: self.columns[name].mask for name in names}
 
     @property
     def is_of_landing(self) -> bool:
