@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
-from common import clock
+from common import clock, scratch
 from common.definition import Source
 from common.errors import ErasureIncomplete, HomeFault
 from common.lock import exclusive
@@ -26,9 +26,10 @@ from common.settings import Settings
 from connectors.readers.files.originals import kept_at
 from pipeline import leave
 from warehouse import erase as lake
-from warehouse import remains
+from warehouse import linking, remains
 from warehouse.catalog import attach, lake_folder, open_duckdb, reading, writer_lock
 from warehouse.erase import Sought
+from warehouse.manifest import leaving
 from warehouse.staging import clear_abandoned
 
 RESUME = "`muara person erase --resume`"
@@ -111,10 +112,12 @@ def _carry_out(settings: Settings, sources: dict[str, Source], some: list[Reques
     touched = _take_out(settings, sources, some)
     mark("taken_out")
     for request in some:
-        touched[request.request_id]["files"] = _forget_copies(settings, request)
+        with leaving(settings):
+            touched[request.request_id]["files"] = _forget_copies(settings, request)
     mark("copies_forgotten")
     leave.publish(settings)
-    _forget_publications(settings)
+    with leaving(settings):
+        _forget_publications(settings)
     leave.deliver(settings)
     leave.return_rejections(settings)
     mark("left_anew")
@@ -138,7 +141,7 @@ def _take_out(
     """The requests on disk, then the lake's rows, then its files. Returns rows removed or emptied,
     per request and table."""
     touched = {}
-    with writer_lock(settings):
+    with linking.alone(settings), writer_lock(settings):
         with closing(open_duckdb(settings)) as connection:
             attach(connection, settings)
             for request in some:
@@ -173,6 +176,7 @@ def _forget_copies(settings: Settings, request: Request) -> int:
     """Delete original files that named the person, what killed runs left, and every extract and
     share that was made before. Returns files deleted."""
     clear_abandoned(settings)
+    scratch.clear_abandoned(settings.home / "spill")
     home, pattern = settings.home, lake.pattern_of(request.sought.told_apart)
     originals = set(_linked_originals(settings, request.sought))
     originals |= {
@@ -182,7 +186,7 @@ def _forget_copies(settings: Settings, request: Request) -> int:
     }
     made = [
         path
-        for folder in ("extracts", "shares", "spill")
+        for folder in ("extracts", "shares")
         for path in (home / folder).rglob("*")
         if path.is_file() and path.suffix != ".lock"
     ]
