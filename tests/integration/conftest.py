@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from portal.store import open_store
 
 import city
 from common import log

@@ -16,7 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from portal.store import open_store
 
 from common import log
 from common.errors import (
@@ -36,6 +35,7 @@ from pipeline.steps import STEPS
 from pipeline.sync import prepare, sync
 from tests.same import content_hashes
 from tests.world import NIGHT, Cameras, monitor
+from warehouse.audit.store import open_store
 from warehouse.backup import repository
 from warehouse.backup.copy import CATALOG, DATA, LEFT_OUT, alone, catalogued
 from warehouse.backup.keys import keys_of, read_keys, write_keys
