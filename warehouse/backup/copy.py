@@ -83,7 +83,8 @@ def copy_home(settings: Settings, target: Path) -> None:
     with writer_lock(settings):
         _copy_database(settings.home / CATALOG, target / CATALOG)
         _link_data(settings.home, target)
-    for path in _others(settings.home):
+    # Databases last: of an audit log there may be more rows than seals, never fewer.
+    for path in sorted(_others(settings.home), key=lambda one: _is_database(settings.home / one)):
         place = target / path
         _make(place.parent)
         with suppress(FileNotFoundError):  # gone since: an original that expired, a delivery
@@ -202,8 +203,9 @@ def _copy_database(path: Path, copy: Path) -> None:
 
 
 def _is_database(path: Path) -> bool:
-    with path.open("rb") as file:
+    with suppress(FileNotFoundError), path.open("rb") as file:
         return file.read(len(SQLITE)) == SQLITE
+    return False
 
 
 def _link(path: Path, place: Path) -> None:
