@@ -1,6 +1,9 @@
 # syntax=docker/dockerfile:1
 FROM python:3.12-slim
 
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends openssh-client restic \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 50000 --create-home muara \
     && install --directory --owner muara --group muara /opt/muara \
     && install --directory --owner muara --group muara --mode 700 /var/lib/muara

@@ -18,6 +18,7 @@
     ├── Unreconciled (14)        source and warehouse differ, and no coming batch would mend it
     ├── HomeFault (15)           a file or folder of `MUARA_HOME` cannot be read or written
     ├── BackupFault (16)         a backup is cut, altered, or not the one that was asked for
+    │   └── BackupPlaceUnavailable (16)  the place of backups does not answer; transient: retried
     ├── NightInPast (17)         tonight is earlier than the newest night that was worked on
     ├── QueryRefused (18)        SQL that somebody gave is not one question that only reads
     ├── DisclosureRefused (19)   what would leave says too much of too few people
@@ -144,9 +145,16 @@ class HomeFault(MuaraError):
 
 
 class BackupFault(MuaraError):
-    """A backup is incomplete, was altered, or cannot be opened with this key."""
+    """A backup cannot be made, is incomplete, was altered, is another lake's, or cannot be opened
+    with these keys."""
 
     exit_code = 16
+
+
+class BackupPlaceUnavailable(BackupFault):
+    """The disk or server that holds the backups cannot be reached."""
+
+    transient = True
 
 
 class NightInPast(MuaraError):

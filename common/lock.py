@@ -14,8 +14,9 @@ POLL_SECONDS = 0.02
 
 
 @contextmanager
-def exclusive(path: Path, seconds: float, *, what: str, next_step: str) -> Iterator[None]:
-    """Hold the lock file `path`, made when missing, alone.
+def exclusive(path: Path, seconds: float, *, what: str, next_step: str) -> Iterator[int]:
+    """Hold the lock file `path`, made when missing, alone. Yields its descriptor: a child that is
+    given it holds the lock, too, until it ends.
 
     Raises WarehouseBusy, naming `what` is being waited for, after `seconds`.
     """
@@ -33,14 +34,15 @@ def exclusive(path: Path, seconds: float, *, what: str, next_step: str) -> Itera
                         f"{what} held the lock for {seconds:.0f} s", next_step=next_step
                     ) from None
                 time.sleep(POLL_SECONDS)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 @contextmanager
-def alone(settings: Settings, work: str, *, what: str, next_step: str) -> Iterator[None]:
-    """Do a piece of work that no two may do at once in one home; others wait.
+def alone(settings: Settings, work: str, *, what: str, next_step: str) -> Iterator[int]:
+    """Do a piece of work that no two may do at once in one home; others wait. Yields what
+    `exclusive` does.
 
     Raises WarehouseBusy after `lock_timeout_seconds`. Taken in this order, where several are held:
     night, a stream or linking, leaving, the lake's writer.
@@ -50,5 +52,5 @@ def alone(settings: Settings, work: str, *, what: str, next_step: str) -> Iterat
         settings.lock_timeout_seconds,
         what=what,
         next_step=next_step,
-    ):
-        yield
+    ) as descriptor:
+        yield descriptor

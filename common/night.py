@@ -15,12 +15,13 @@ from common.definition import Source
 class Step:
     """One task. It runs `after` others of its stage have ended, whatever became of them; without
     any, when its stage begins. `connects` to sources and agencies' servers, or to the channels for
-    alarms."""
+    alarms. `leaves`: something of it reaches others, so a copy of the home does not take it."""
 
     name: str
     does: str
     after: tuple[str, ...] = ()
     connects: Literal["systems", "channels"] = "systems"
+    leaves: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,25 @@ AFTER_SOURCES = (
             Step("deliver", "every contract's extract"),
             Step("return_rejections", "every agency's rejected rows"),
             # Of a share that could not be built anew, what the one before holds is still sent.
-            Step("send_reports", "reports for agencies' own servers", after=("deliver",)),
+            Step(
+                "send_reports", "reports for agencies' own servers", after=("deliver",), leaves=True
+            ),
         ),
+    ),
+    Stage(
+        "backup",
+        "Everything that a night cannot make anew, encrypted, at another place",
+        "45 5 * * *",
+        (Step("back_up", "a verified backup, where a place for it is configured", leaves=True),),
     ),
     Stage(
         "morning",
         "Silence, thin submissions, frozen sources and odd clocks; and what the night must show",
         None,
         (
-            Step("check_alarms", "habits of streams and submitters", connects="channels"),
+            Step(
+                "check_alarms", "habits of streams and submitters", connects="channels", leaves=True
+            ),
             Step("copy_catalog", "a copy of the catalog beside the lake", after=("check_alarms",)),
             Step("check", "the night's checks", after=("copy_catalog",)),
         ),

@@ -83,6 +83,12 @@ class Settings(BaseSettings):
     linkage_memory_limit: Memory = Field(
         ByteSize(3_000_000_000), description="DuckDB's memory for linking people"
     )
+    backup_place: str = Field(
+        "", description="where backups are kept: a folder, or a connection id; empty: none are made"
+    )
+    backup_kept_nights: int = Field(14, ge=1, description="of so many nights the backup is kept")
+    backup_kept_weeks: int = Field(8, ge=0, description="and of so many weeks the last one")
+    backup_kept_months: int = Field(12, ge=0, description="and of so many months the last one")
     portal_port: int = Field(8090, ge=1, le=65535, description="where `muara portal` listens")
     portal_url: str = Field(
         "",
@@ -159,16 +165,12 @@ class Settings(BaseSettings):
         path = self.home / "secrets" / "pseudonym.key"
         if not path.exists():
             self._require_nothing_keyed(path)
-            write_once(path, secrets.token_hex(32))
-        key = path.read_bytes()
-        if not re.fullmatch(rb"[0-9a-f]{64}", key):
-            raise HomeFault(
-                f"no key: {len(key)} bytes, not 64 hexadecimal digits and nothing else",
-                where=str(path),
-                next_step="put it back from where it is kept apart. Only where nothing was ever "
-                "loaded: delete it, and a new one is made.",
-            )
-        return key.decode()
+        return _key(path)
+
+    @property
+    def backup_key(self) -> str:
+        """The secret that opens the backups, made once, readable by the owner only."""
+        return _key(self.home / "secrets" / "backup.key")
 
     def _require_nothing_keyed(self, path: Path) -> None:
         """A new key over an old lake would give every record and person another surrogate."""
@@ -193,3 +195,17 @@ def _misspelt(known: Iterable[str]) -> Iterator[str]:
 def _networks_in(text: str) -> list[Network]:
     """Raises ValueError for what is no address or network."""
     return [ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]
+
+
+def _key(path: Path) -> str:
+    if not path.exists():
+        write_once(path, secrets.token_hex(32))
+    key = path.read_bytes()
+    if not re.fullmatch(rb"[0-9a-f]{64}", key):
+        raise HomeFault(
+            f"no key: {len(key)} bytes, not 64 hexadecimal digits and nothing else",
+            where=str(path),
+            next_step="put it back from where it is kept apart. Only where nothing was ever "
+            "loaded or backed up: delete it, and a new one is made.",
+        )
+    return key.decode()

@@ -10,10 +10,12 @@ from common.connection import resolver
 from common.definition import Source, load_sources
 from common.errors import MuaraError, NightInPast, WarehouseFault
 from common.settings import Settings
+from pipeline.backup import newest_night
 from pipeline.night import Check, audit_kept, contracts_check
 from transforms.conform import conform_of
 from transforms.standardise.typed import typed
 from warehouse import rebuild
+from warehouse.backup.keys import are_kept_apart
 from warehouse.catalog import (
     disagreements,
     is_there,
@@ -25,12 +27,13 @@ from warehouse.damage import look
 from warehouse.disclosure import load_floor
 
 FREE_BYTES_WANTED = 2 * 1024**3
+OLD_BACKUP_NIGHTS = 2
 OPEN_SHOWN = 3
 """Of files and folders that others can read, so many are named."""
 
 
 def examine(settings: Settings, *, rebuilt: bool = False, every: bool = False) -> list[Check]:
-    """Definitions, connections, extensions, disk, calendar, modes of secret files, damage, tables;
+    """Definitions, connections, extensions, disk, calendar, modes, backup, damage, tables;
     with `rebuilt`, core against its rebuild from landing; with `every`, the contents of all data
     files."""
     sources = load_sources(settings)
@@ -51,7 +54,7 @@ def examine(settings: Settings, *, rebuilt: bool = False, every: bool = False) -
         damaged = look(settings, every=every)
     except WarehouseFault as error:
         return [*answers, Check("warehouse", False, str(error))]
-    answers += [_night(settings)]
+    answers += [_night(settings), _backup(settings)]
     answers += [
         Check(name, not found, "; ".join(map(str, found)) or "no damage")
         for name, found in damaged.items()
@@ -129,6 +132,19 @@ def _calendar(settings: Settings) -> Check:
     is_known = load_calendar(settings).knows_joint_leave(year)
     lacks = f"calendar.yml of the profile has no joint leave (cuti bersama) of {year}"
     return Check("calendar", is_known, f"joint leave of {year} is known" if is_known else lacks)
+
+
+def _backup(settings: Settings) -> Check:
+    """Of what this home knows; `muara backup list` asks the place."""
+    if not settings.backup_place:
+        return Check("backup", True, "none configured (docs/backup.md)")
+    if (newest := newest_night(settings)) is None:
+        return Check("backup", False, "none yet; run `muara backup`")
+    nights = (clock.today(settings) - newest).days
+    detail = f"the newest is of {newest}, {nights} nights old"
+    if not are_kept_apart(settings):
+        return Check("backup", False, f"{detail}; its keys are nowhere else: `muara backup keys`")
+    return Check("backup", nights <= OLD_BACKUP_NIGHTS, detail)
 
 
 def _modes(settings: Settings) -> Check:

@@ -14,6 +14,7 @@ from common.definition import load_sources
 from common.errors import WarehouseFault
 from common.settings import Settings
 from pipeline import alarms, erasure, leave, open311
+from pipeline.backup import backup
 from pipeline.core_rules import judge_core
 from pipeline.data_docs import write_data_docs
 from pipeline.sync import prepare as make_ready
@@ -84,6 +85,14 @@ def send_reports(settings: Settings, resolve: Resolver) -> Counts:
     return open311.send(settings, resolve)
 
 
+def back_up(settings: Settings, resolve: Resolver) -> Counts | Skipped:
+    """Files and bytes of the backup, and bytes that were new at its place."""
+    if not settings.backup_place:
+        return Skipped("no backup_place in the settings: nothing is backed up")
+    taken = backup(settings, resolve)
+    return {"files": taken.files, "bytes": taken.bytes, "added": taken.added}
+
+
 def check_alarms(settings: Settings, resolve: Resolver) -> Counts:
     """How many alarms stand, how many are over since, and how many units are still learned from."""
     morning = alarms.check(settings, load_sources(settings), resolve)
@@ -110,6 +119,7 @@ STEPS: dict[str, Callable[[Settings, Resolver], Counts | Skipped]] = {
         deliver,
         return_rejections,
         send_reports,
+        back_up,
         check_alarms,
         copy_catalog,
     )

@@ -35,6 +35,7 @@ from pipeline.progress import progress_of
 from transforms.conform import conform_of
 from transforms.standardise.typed import VERSION, typed
 from warehouse import quarantine, staging
+from warehouse.backup import copy
 from warehouse.catalog import reading, require_night, set_up, tidy
 from warehouse.copies import copies, copy_catalog
 from warehouse.drift import Report, recorded_shape
@@ -86,7 +87,7 @@ def sync(
     return account
 
 
-def _alone(settings: Settings, source: Source, stream: Stream) -> AbstractContextManager[None]:
+def _alone(settings: Settings, source: Source, stream: Stream) -> AbstractContextManager[int]:
     """What was read first is also loaded first, or the older reading would undo the newer."""
     return alone(
         settings,
@@ -324,6 +325,7 @@ def prepare(settings: Settings, sources: dict[str, Source]) -> None:
     staging.clear_abandoned(settings)
     originals.clear_abandoned(settings)
     scratch.clear_abandoned(settings.home / "spill")
+    copy.clear_abandoned(settings)
     originals.forget_old(settings, sources)
     set_up(settings, sources)
     tidy(settings)

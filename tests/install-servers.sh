@@ -1,11 +1,11 @@
 #!/bin/sh
-# Installs what the tests run for real, from Debian's packages: PostgreSQL, MariaDB, OpenSSH, Dovecot, a
-# browser, a spreadsheet and a C compiler.
+# Installs what the tests run for real, from Debian's packages: PostgreSQL, MariaDB, OpenSSH, Dovecot,
+# restic, a browser, a spreadsheet and a C compiler.
 # Their daemons are not started and no cluster is created: tests raise private ones (tests/servers.py).
 # Does nothing when all is there. Needs root when something is missing.
 set -eu
 
-PACKAGES="gcc libc6-dev postgresql mariadb-server openssh-server dovecot-imapd dovecot-lmtpd swaks chromium openssl libreoffice-calc-nogui libreoffice-base-drivers"
+PACKAGES="gcc libc6-dev postgresql mariadb-server openssh-server dovecot-imapd dovecot-lmtpd swaks chromium openssl restic libreoffice-calc-nogui libreoffice-base-drivers"
 
 missing=""
 for package in $PACKAGES; do

@@ -243,6 +243,13 @@ class Ssh(Daemon):
     def drops(self) -> Path:
         return self.folder / "drops"
 
+    def writable(self, name: str) -> Path:
+        """A folder in it that whoever signs in may write."""
+        folder = self.drops / name
+        folder.mkdir()
+        _give(folder)
+        return folder
+
     @property
     def host_key(self) -> str:
         return " ".join((self.folder / "host.pub").read_text().split()[:2])

@@ -15,6 +15,7 @@ from common.failures import ours, print_no_traces
 from muara.cli import (
     alarms,
     asking,
+    backup,
     catalog,
     city,
     comparing,
@@ -59,11 +60,13 @@ for command in (
     giving.send,
     giving.verify,
     difference.diff,
+    backup.restore,
     asking.doctor,
 ):
     app.command()(command)
 app.add_typer(expectations.expectations_app, name="expectations")
 app.add_typer(quarantine.quarantine_app, name="quarantine")
+app.add_typer(backup.backup_app, name="backup")
 app.add_typer(catalog.catalog_app, name="catalog")
 app.add_typer(city.city_app, name="city")
 app.add_typer(person.person_app, name="person")

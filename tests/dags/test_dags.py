@@ -11,7 +11,11 @@ import pytest
 import yaml
 from airflow.dag_processing.dagbag import DagBag
 from airflow.sdk import CronDataIntervalTimetable, CronTriggerTimetable, TriggerRule
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+)
 
 from common import errors
 from common.definition import load_sources
@@ -33,6 +37,7 @@ def test_every_definition_is_a_dag_and_nothing_else_is(bag):
         *(stage.name for stage in STAGES),
         "review_drift",
         "review_pairs",
+        "restore_drill",
     }
     of_sources = {f"{what}_{name}" for what in ("sync", "reconcile") for name in SOURCES}
     assert set(bag.dags) == of_sources | others
@@ -61,6 +66,7 @@ print(json.dumps([seconds, [name for name in {HEAVY} if name in sys.modules]]))
     assert heavy == []
     assert set(seconds) == {
         "sources.py", "night.py", "review_drift.py", "review_pairs.py", "reconcile.py",
+        "restore_drill.py",
     }  # fmt: skip
     assert max(seconds.values()) < 3
 
@@ -114,7 +120,9 @@ def test_the_newest_interval_is_the_one_that_no_other_followed():
     [
         ("prepare_night", "45 0 * * *"),
         ("deliver_extracts", "0 5 * * *"),
+        ("backup", "45 5 * * *"),
         ("morning", "30 6 * * *"),
+        ("restore_drill", "0 9 * * 0"),
         ("review_drift", "0 8 * * *"),
         ("review_pairs", "0 8 * * *"),
     ],
@@ -159,6 +167,11 @@ def test_a_stage_is_a_dag_whose_steps_come_in_the_order_of_the_night(bag, stage)
 def test_every_step_does_something():
     named = [step.name for stage in STAGES for step in stage.steps]
     assert sorted(named) == sorted([*STEPS, CHECK])
+
+
+def test_the_drill_says_that_no_backup_is_configured(bag):
+    with pytest.raises(AirflowSkipException, match="no backup_place"):
+        bag.dags["restore_drill"].get_task("restore_and_play").python_callable()
 
 
 def _every_error(kind=errors.MuaraError):

@@ -36,6 +36,7 @@ def test_order_and_states(after):
         ("sync_report_inbox", "failed"),
         ("publish", "success"),
         ("deliver_extracts", "success"),
+        ("backup", "success"),
         ("morning", "failed"),
     ]
     assert after.night.returncode == 1

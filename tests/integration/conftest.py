@@ -19,6 +19,7 @@ from pipeline.link import link
 from pipeline.replay import replay_due
 from pipeline.sync import prepare, sync
 from portal import accounts
+from tests import servers
 from warehouse.audit.store import open_store
 
 
@@ -124,3 +125,15 @@ def empty_database(request, tmp_path) -> str:
     fixture = {"postgresql": "postgres_server", "mysql": "mariadb_server"}[request.param]
     server = request.getfixturevalue(fixture)
     return server.create_database(f"t_{secrets.token_hex(6)}")
+
+
+@pytest.fixture(scope="session")
+def ssh_server():
+    with servers.ssh() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    with servers.s3() as server:
+        yield server

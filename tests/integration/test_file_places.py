@@ -18,7 +18,6 @@ from common.errors import (
     SourceUnavailable,
     WarehouseFault,
 )
-from tests import servers
 from tests.drops import Drops
 from tests.integration.test_faults import cutting
 
@@ -34,18 +33,6 @@ def many(first: int, rows: int = 4000) -> str:
 
 
 FILES = {f"rs_{n}/kelahiran_{n}.csv": many(n * 10_000).encode() for n in range(3)}
-
-
-@pytest.fixture(scope="session")
-def ssh_server():
-    with servers.ssh() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def s3_server():
-    with servers.s3() as server:
-        yield server
 
 
 class OnSsh:
