@@ -16,7 +16,15 @@ import pytest
 from common.settings import ROOT
 from pipeline.sync import prepare
 from tests.same import content_hashes
-from warehouse.catalog import attach, open_duckdb, reading
+from warehouse.catalog import (
+    attach,
+    data_folder,
+    delete_orphans,
+    open_duckdb,
+    reading,
+    writing,
+)
+from warehouse.damage import look
 
 SOURCES = ("cctv", "brojol", "civil_registry")
 STAGES = ("pulling", "pulled", "staged", "validated", "written", "balanced", "committed")
@@ -71,7 +79,13 @@ def test_a_reader_right_after_each_kill_sees_whole_streams_and_the_rerun_converg
     assert content_hashes(town.settings) == content_hashes(undisturbed.settings)
     age_files(town, days=2)
     prepare(town.settings, town.sources)
+    # Kills of a first load leave more beside a small lake than goes unasked: it is reported.
+    if orphans(town):
+        assert look(town.settings)["files that no snapshot names"]
+        with writing(town.settings, "upkeep") as connection:
+            delete_orphans(connection, data_folder(town.settings), few=False)
     assert orphans(town) == 0
+    assert content_hashes(town.settings) == content_hashes(undisturbed.settings)
     assert list((town.home / "staging").iterdir()) == []
 
 
