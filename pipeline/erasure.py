@@ -142,7 +142,7 @@ def _carry_out(settings: Settings, sources: dict[str, Source], some: list[Reques
             raise ErasureIncomplete(
                 f"something of the person is still in {', '.join(places)}",
                 where=f"request {request_id}",
-                next_step=f"remove it there, then {RESUME}; the request stays open.",
+                next_step=f"let what runs end or remove it there, then {RESUME}; the request stays open.",
             )
     done = [
         Erased(one.request_id, one.reference, touched[one.request_id], one.delivered,
