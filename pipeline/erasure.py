@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from common import clock, scratch
 from common.definition import Source
-from common.errors import ErasureIncomplete
+from common.errors import ErasureIncomplete, MuaraError
 from common.home_files import read_json, write_json
 from common.log import log
 from common.log import stage as mark
@@ -76,8 +76,8 @@ def erase(
     """Erase the persons of these ids, each of a record, a person or a mention (role:record). A
     request of the same id that is still open is resumed.
 
-    Raises DefinitionError when nobody has one of them, and ErasureIncomplete when the search finds
-    something in the end.
+    Raises DefinitionError when nobody has one of them, ErasureIncomplete when the search finds
+    something in the end, and, when all is erased, what publishing or delivering anew raised.
     """
     with linking.alone(settings):
         _clear_half_written(settings)
@@ -126,11 +126,7 @@ def _carry_out(settings: Settings, sources: dict[str, Source], some: list[Reques
         for request in some:
             touched[request.request_id]["files"] = _forget_copies(settings, request)
     mark("copies_forgotten")
-    leave.publish(settings)
-    with leaving(settings):
-        _forget_publications(settings)
-    leave.deliver(settings)
-    leave.return_rejections(settings)
+    refused = _leave_anew(settings)
     mark("left_anew")
     left = {request.request_id: _search(settings, request) for request in some}
     mark("searched")
@@ -142,7 +138,8 @@ def _carry_out(settings: Settings, sources: dict[str, Source], some: list[Reques
             raise ErasureIncomplete(
                 f"something of the person is still in {', '.join(places)}",
                 where=f"request {request_id}",
-                next_step=f"let what runs end or remove it there, then {RESUME}; the request stays open.",
+                next_step="let what runs end or remove it there, then "
+                f"{RESUME}; the request stays open.",
             )
     done = [
         Erased(one.request_id, one.reference, touched[one.request_id], one.delivered,
@@ -150,7 +147,29 @@ def _carry_out(settings: Settings, sources: dict[str, Source], some: list[Reques
         for one in some
     ]  # fmt: skip
     log.info("erased", requests=[one.request_id for one in done])
+    if refused:
+        raise refused
     return done
+
+
+def _leave_anew(settings: Settings) -> MuaraError | None:
+    """Publish and deliver of what is left. What is refused does not leave, and what left before is
+    gone all the same. Returns the first refusal."""
+    refused: list[MuaraError] = []
+    published = False
+    try:
+        leave.publish(settings)
+        published = True
+    except MuaraError as error:
+        refused.append(error)
+    with leaving(settings):
+        _forget_publications(settings, but_current=published)
+    for give in (leave.deliver, leave.return_rejections):
+        try:
+            give(settings)
+        except MuaraError as error:
+            refused.append(error)
+    return refused[0] if refused else None
 
 
 def _take_out(
@@ -234,12 +253,12 @@ def _linked_originals(settings: Settings, sought: Sought) -> Iterator[Path]:
         yield from (settings.home / "originals").glob(f"*/??/{digest}*")
 
 
-def _forget_publications(settings: Settings) -> None:
-    """Of the analysts' copies only the one made after the erasure stays."""
+def _forget_publications(settings: Settings, *, but_current: bool) -> None:
+    """Of the analysts' copies only one that was made after the erasure stays."""
     home = settings.home / "published"
-    current = (home / "current").resolve()
-    for path in home.iterdir():
-        if path.is_dir() and not path.is_symlink() and path != current:
+    current = (home / "current").resolve() if but_current else None
+    for path in home.glob("[!.]*"):
+        if path.resolve() != current:
             remove(path)
 
 

@@ -5,6 +5,7 @@ import random
 import re
 import subprocess
 import sys
+from shutil import copytree
 
 import pytest
 
@@ -32,7 +33,7 @@ COLUMNS_OF = {
     ("residents", "people", "kills"),
     [(1500, 4, 2), pytest.param(3000, 30, 12, marks=pytest.mark.soak)],
 )
-def test_people_erased_under_kills_leave_nothing(residents, people, kills, tmp_path):
+def test_people_erased_under_kills_leave_nothing(residents, people, kills, few_people, tmp_path):
     town = lived_in(tmp_path / "base" / "var", residents)
     chance = random.Random(20261130)
     asked = chosen(town, people, chance)
@@ -76,6 +77,15 @@ def lived_in(home, residents):
     town.tomorrow()
     assert town.night() == []
     return town
+
+
+@pytest.fixture
+def few_people(tmp_path, monkeypatch):
+    """Of so few, more would be withheld than the city's floor allows."""
+    profile = copytree(ROOT / "profiles" / "kota_cirebon", tmp_path / "profile")
+    floor = profile / "disclosure.yml"
+    floor.write_text(re.sub("(?m)^withheld: .*$", "withheld: 0.9", floor.read_text()))
+    monkeypatch.setenv("MUARA_PROFILE", str(profile))
 
 
 def run(town, seconds, asked):
