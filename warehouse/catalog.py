@@ -22,7 +22,7 @@ import duckdb
 
 from common import clock, scratch
 from common.definition import Source
-from common.errors import NightInPast, WarehouseFault
+from common.errors import NightInPast, WarehouseBusy, WarehouseFault
 from common.extensions import load, may_skip_signatures
 from common.home_files import flush_new
 from common.lock import exclusive
@@ -227,7 +227,15 @@ def _attach(
 def _readable(catalog: Path) -> Iterator[None]:
     try:
         yield
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
+        if "database is locked" in str(error):
+            raise WarehouseBusy(
+                "somebody keeps the catalog locked",
+                where=str(catalog),
+                next_step="wait for the running load; a file browser for SQLite does it, too.",
+            ) from None
         raise WarehouseFault(
             f"the catalog cannot be read ({type(error).__name__})",
             where=str(catalog),

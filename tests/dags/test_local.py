@@ -40,7 +40,7 @@ def test_order_and_states(after):
         ("morning", "failed"),
     ]
     assert after.night.returncode == 1
-    assert "3 of 7 DAGs failed: sync_civil_registry.family," in after.night.stderr
+    assert "3 of 8 DAGs failed: sync_civil_registry.family," in after.night.stderr
     report = json.loads((after.home / "airflow" / "night.json").read_text())
     assert [task for task in report["failed"] if not task.startswith("sync_")] == ["morning.check"]
 

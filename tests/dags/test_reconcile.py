@@ -23,8 +23,10 @@ def test_every_source_is_compared_weekly_in_its_pool(bag, source):
     assert isinstance(dag.timetable, CronTriggerTimetable)
     assert (dag.timetable.expression, str(dag.timetable.timezone)) == ("0 6 * * 0", "Asia/Jakarta")
     assert (dag.catchup, dag.max_active_runs, dag.owner) == (False, 1, source.agency)
-    assert set(dag.task_ids) == {stream.name for stream in source.streams}
-    assert {task.pool for task in dag.tasks} == {source.name}
+    streams = [stream.name for stream in source.streams]
+    assert set(dag.task_ids) == {*streams, "settled"}
+    assert {dag.task_dict[name].pool for name in streams} == {source.name}
+    assert dag.task_dict["settled"].upstream_task_ids == set(streams)
 
 
 def test_a_definition_may_name_its_own_hour(tmp_path, monkeypatch):
@@ -42,6 +44,7 @@ def test_an_unexplained_difference_fails_the_task_with_counts_only(bag, tmp_path
     cameras.hold(monitor(1, name=CANARY_NAME), monitor(2))
     cameras.sync()
     monkeypatch.setenv("MUARA_HOME", str(cameras.settings.home))
+    monkeypatch.setenv("MUARA_TODAY", str(cameras.settings.today))
     monkeypatch.setenv("AIRFLOW_CONN_CCTV", cameras.url(""))
     task = bag.dags["reconcile_cctv"].task_dict["monitor"].python_callable
     assert task("cctv", "monitor") == {"source_rows": 2, "landed_rows": 2}

@@ -118,12 +118,13 @@ def test_steps_that_did_not_run_tonight_are_named(cameras):
         for one in night.checks(cameras.settings, cameras.sources, 0)
         if one.name == "every step of the night done"
     ]
-    assert steps.detail.split(", ") == [
+    missing = [
         f"{stage.task(step)} did not run"
         for stage in STAGES
         for step in stage.steps
         if step.name != night.CHECK
     ]
+    assert steps.detail.split(", ") == missing[:10]
 
 
 def driver(code, failed):
