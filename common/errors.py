@@ -18,6 +18,7 @@
     ├── Unreconciled (14)        source and warehouse differ, and no coming batch would mend it
     ├── HomeFault (15)           a file or folder of `MUARA_HOME` cannot be read or written
     ├── BackupFault (16)         a backup is cut, altered, or not the one that was asked for
+    │   ├── NoBackups (16)       there is nothing at the place that could be opened
     │   └── BackupPlaceUnavailable (16)  the place of backups does not answer; transient: retried
     ├── NightInPast (17)         tonight is earlier than the newest night that was worked on
     ├── QueryRefused (18)        SQL that somebody gave is not one question that only reads
@@ -149,6 +150,10 @@ class BackupFault(MuaraError):
     with these keys."""
 
     exit_code = 16
+
+
+class NoBackups(BackupFault):
+    """No backup was ever made at the place, or it is another one."""
 
 
 class BackupPlaceUnavailable(BackupFault):

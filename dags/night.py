@@ -18,7 +18,7 @@ from common.night import STAGES, Stage, Step
 from common.settings import Settings
 from dags import assets
 from dags.failures import as_airflow_failures
-from dags.schedule import at
+from dags.schedule import at, retrying
 from dags.settled import settled
 
 PUBLISH = "publish"
@@ -58,7 +58,7 @@ def dag_of(stage: Stage, settings: Settings) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=["night"],
-        default_args={"owner": "muara"},
+        default_args=retrying("muara", settings),
     ) as dag:
         tasks = {
             step.name: take_step.override(

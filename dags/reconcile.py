@@ -48,7 +48,7 @@ def dag_of(source: Source, settings: Settings) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=["reconcile", source.agency],
-        default_args=retrying(source, settings),
+        default_args=retrying(source.agency, settings),
     ) as dag:
         streams = [
             reconcile_stream.override(task_id=stream.name, pool=source.name, doc_md=stream.title)(

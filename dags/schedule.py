@@ -5,7 +5,6 @@ from typing import Any
 
 from airflow.sdk import CronTriggerTimetable
 
-from common.definition import Source
 from common.settings import Settings
 
 
@@ -20,10 +19,10 @@ def at(cron: str) -> CronTriggerTimetable:
     )
 
 
-def retrying(source: Source, settings: Settings) -> dict[str, Any]:
-    """`default_args` of a source's DAGs."""
+def retrying(owner: str, settings: Settings) -> dict[str, Any]:
+    """`default_args` of a DAG: what is transient is tried again."""
     return {
-        "owner": source.agency,
+        "owner": owner,
         "retries": settings.retries,
         "retry_delay": timedelta(seconds=settings.retry_delay_seconds),
     }

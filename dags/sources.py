@@ -85,7 +85,7 @@ def dag_of(source: Source, settings: Settings) -> DAG:
         catchup=False,
         max_active_runs=1,
         tags=["source", source.agency],
-        default_args=retrying(source, settings),
+        default_args=retrying(source.agency, settings),
     ) as dag:
         streams = [
             sync_stream.override(

@@ -22,7 +22,7 @@ import duckdb
 
 from common import clock, scratch
 from common.definition import Source
-from common.errors import NightInPast, WarehouseBusy, WarehouseFault
+from common.errors import HomeFault, NightInPast, WarehouseBusy, WarehouseFault
 from common.extensions import load, may_skip_signatures
 from common.home_files import flush_new
 from common.lock import exclusive
@@ -35,10 +35,13 @@ from warehouse.mark import (
     Mark,
     disagreement,
     mark_of,
+    name_key,
     name_lake,
+    named_key,
     named_lake,
     newest_snapshot,
     read_mark,
+    told_of,
     write_mark,
 )
 from warehouse.tables import LANDING_COLUMNS, landing_ddl, landing_name, tables
@@ -134,7 +137,8 @@ def attach(
     """Attach the lake as `lake`.
 
     Raises WarehouseFault when there is none yet, or when its catalog is lost, cannot be read, or is
-    not that of its data.
+    not that of its data, and HomeFault when the connection's surrogates are made with another key
+    than the lake's.
     """
     catalog, data = catalog_file(settings), data_folder(settings)
     if not is_there(settings):
@@ -145,9 +149,22 @@ def attach(
     with _readable(catalog):
         _attach(connection, catalog, data, read_only=read_only)
         fault = disagreement(connection, mark) if mark else None
+        made_with = named_key(connection)
     if fault:
         connection.execute("DETACH lake")
         raise WarehouseFault(fault, where=str(catalog), next_step=PUT_BACK)
+    if made_with and _makes_surrogates(connection) and made_with != told_of(settings.pseudonym_key):
+        connection.execute("DETACH lake")
+        raise HomeFault(
+            "this is another key than that with which the warehouse was made",
+            where=str(settings.home / "secrets" / "pseudonym.key"),
+            next_step="put the right one back from where it is kept apart; nothing was written.",
+        )
+
+
+def _makes_surrogates(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Not so of the process that answers people's questions: it never holds the key."""
+    return bool(connection.execute("SELECT getvariable('inner_key') IS NOT NULL").fetchall()[0][0])
 
 
 def is_there(settings: Settings) -> bool:
@@ -478,6 +495,8 @@ def set_up(settings: Settings, sources: dict[str, Source]) -> None:
             _make(settings)
     with writing(settings, "upkeep") as connection:
         _bound_writers(connection)
+        if named_key(connection) is None:
+            name_key(connection, settings.pseudonym_key)
         present = _present(connection)
         if differences := _disagreements(present, sources):
             lacking = _lacking_columns(present, sources)

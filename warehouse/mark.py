@@ -5,16 +5,20 @@ that are known to have been committed. A catalog that is lost, of another lake, 
 data is noticed by it before anything is written.
 """
 
+import hmac
 import json
 import os
 from dataclasses import asdict, dataclass
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 
 import duckdb
 
 KEY = "muara_lake"
 """Under this key the catalog's metadata names the lake."""
+SURROGATES = "muara_key"
+"""And under this one what tells the key of its surrogates."""
 CATALOG = "__ducklake_metadata_lake"
 """The catalog's own tables, of a connection to which the lake is attached."""
 
@@ -63,6 +67,27 @@ def name_lake(connection: duckdb.DuckDBPyConnection, lake: str, catalog: str = C
     connection.execute(
         f"INSERT INTO {catalog}.ducklake_metadata (key, value) VALUES (?, ?)", [KEY, lake]
     )
+
+
+def named_key(connection: duckdb.DuckDBPyConnection, catalog: str = CATALOG) -> str | None:
+    """What tells the pseudonym key by which the lake's surrogates were made; None before it was
+    noted."""
+    found = connection.execute(
+        f"SELECT value FROM {catalog}.ducklake_metadata WHERE key = ?", [SURROGATES]
+    ).fetchone()
+    return found[0] if found else None
+
+
+def name_key(connection: duckdb.DuckDBPyConnection, key: str, catalog: str = CATALOG) -> None:
+    connection.execute(
+        f"INSERT INTO {catalog}.ducklake_metadata (key, value) VALUES (?, ?)",
+        [SURROGATES, told_of(key)],
+    )
+
+
+def told_of(key: str) -> str:
+    """Tells one key from another, and nothing else: the key has 256 random bits."""
+    return hmac.new(key.encode(), b"muara lake", sha256).hexdigest()
 
 
 def newest_snapshot(

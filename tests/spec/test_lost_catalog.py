@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from common.errors import WarehouseFault
+from common.errors import HomeFault, WarehouseFault
 from common.settings import Settings
 from pipeline.sync import prepare
 from tests.same import content_hashes
@@ -25,7 +25,7 @@ from warehouse.catalog import (
     tidy,
     writing,
 )
-from warehouse.mark import read_mark
+from warehouse.mark import named_key, read_mark, told_of
 
 
 @pytest.fixture
@@ -327,3 +327,28 @@ def test_files_that_a_copy_of_the_catalog_names_outlive_a_clean_up(cameras, monk
     assert copies.weigh(settings, copy).damaged == []
     copies.forget_copies(settings)
     assert tidy(settings) > 0
+
+
+def test_another_key_than_the_lakes_is_refused_and_nothing_is_written(cameras):
+    cameras.next_night()
+    key = cameras.settings.home / "secrets" / "pseudonym.key"
+    own, before = key.read_text(), content_hashes(cameras.settings)
+    key.write_text("0123456789abcdef" * 4)
+    other = Settings(home=cameras.settings.home, today=cameras.settings.today)
+    with pytest.raises(HomeFault, match=r"pseudonym\.key: this is another key"):
+        prepare(other, cameras.sources)
+    with pytest.raises(HomeFault, match=r"pseudonym\.key: this is another key"):
+        content_hashes(other)
+    key.write_text(own)
+    assert content_hashes(cameras.settings) == before
+
+
+def test_a_lake_from_before_notes_its_key_in_the_next_night(cameras):
+    with writing(cameras.settings) as connection:
+        connection.execute(
+            "DELETE FROM __ducklake_metadata_lake.ducklake_metadata WHERE key = 'muara_key'"
+        )
+        assert named_key(connection) is None
+    prepare(cameras.settings, cameras.sources)
+    with writing(cameras.settings) as connection:
+        assert named_key(connection) == told_of(cameras.settings.pseudonym_key)

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from common.connection import Resolver, query_of
-from common.errors import BackupFault, BackupPlaceUnavailable, DefinitionError
+from common.errors import BackupFault, BackupPlaceUnavailable, DefinitionError, NoBackups
 from common.settings import Settings
 
 PROGRAM = "restic"
@@ -68,7 +68,7 @@ class Repository:
         """What tells this repository from any other; None when there is none at the place."""
         try:
             return json.loads(self._run("cat", "config"))["id"]
-        except _NoRepository:
+        except NoBackups:
             return None
 
     def create(self) -> None:
@@ -161,10 +161,6 @@ class Repository:
             "RESTIC_PASSWORD": self.password,
             "TZ": "UTC",
         }  # fmt: skip
-
-
-class _NoRepository(BackupFault):
-    """There is nothing at the place that restic could open."""
 
 
 @contextmanager
@@ -306,9 +302,7 @@ def _require_answer(place: Place, seconds: float) -> None:
 def _fault(word: str, said: str, place: Place) -> BackupFault:
     """restic's own words name files of the repository and paths, never what is in them."""
     if any(text in said for text in ("config file does not exist", "Is there a repository at")):
-        return _NoRepository(
-            "there are no backups at this place", next_step="check `backup_place`."
-        )
+        return NoBackups("there are no backups at this place", next_step="check `backup_place`.")
     if "wrong password or no key found" in said:
         return BackupFault(
             "these backups were made with another key",
