@@ -155,9 +155,13 @@ def _in_file(
         finally:
             connection.execute("DETACH looked_at")
     elif kind in ("parquet", "csv"):
-        options = ", all_varchar = true, header = true" if kind == "csv" else ""
-        rows = f"read_{kind}({literal(path)}{options})"
-        dataset = path.name.partition(".")[0]
+        rows, dataset = f"read_parquet({literal(path)})", path.name.partition(".")[0]
+        if kind == "csv":  # read once: each reading of it holds tens of megabytes
+            rows = "delivered"
+            connection.execute(
+                f"CREATE OR REPLACE TEMP TABLE {rows} AS "
+                f"FROM read_csv({literal(path)}, all_varchar = true, header = true)"
+            )
         found |= _in_columns(search, f"{place}#", rows, dataset, granted)
     elif path.name != "manifest.json":
         for texts in _batches([(place, path)]):

@@ -33,7 +33,7 @@ class Floor(BaseModel):
 
     people: int = Field(ge=2)
     cells: int = Field(ge=2)
-    withheld: float = Field(ge=0, lt=1)
+    withheld: float = Field(ge=0, le=1)
 
 
 def load_floor(settings: Settings) -> Floor:

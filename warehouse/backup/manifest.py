@@ -211,4 +211,7 @@ def _content(
 def _erasures(connection: duckdb.DuckDBPyConnection) -> list[dict[str, str]]:
     found = connection.execute("FROM lake.ops.erasure")
     names = [column for column, *_ in found.description or []]
-    return [dict(zip(names, map(str, row), strict=True)) for row in found.fetchall()]
+    return [
+        {name: str(value) for name, value in zip(names, row, strict=True) if value is not None}
+        for row in found.fetchall()
+    ]
