@@ -34,6 +34,7 @@ class Machine:
 
     def __init__(self, folder: Path, **environment: str):
         self.folder, self.home = folder, folder / "var"
+        self.today = datetime.now(Settings().zone).date()
         self.inbox_port, self.airflow_port, self.portal_port = (_free_port() for _ in range(3))
         self.environment = {
             name: value
@@ -93,8 +94,8 @@ class Machine:
             )
 
     def day(self, days: int) -> date:
-        """A day of the city, from today."""
-        return datetime.now(Settings().zone).date() + timedelta(days=days)
+        """A day of the city, from the one on which this began."""
+        return self.today + timedelta(days=days)
 
     def add_column(self, source: str, stream: str, name: str, value: str) -> None:
         """As an owner does who tells nobody."""
