@@ -9,6 +9,7 @@ there never was one; catalog and data folder know each other by a mark (0034).
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -59,6 +60,8 @@ believed."""
 ORPHANS_AT_MOST = 0.05
 """Share of the lake's files, and of its bytes, up to which files that no snapshot names are what
 killed writers left (0034)."""
+ROOM_TO_READ = 1 << 20
+"""Bytes without which SQLite may not even read: it makes files of its own beside the catalog."""
 SMALL_FILE, SMALL_FILES = 4 << 20, 30
 """Bytes of a file that is small, and how many of them a table may have."""
 Columns = dict[str, list[tuple[str, str]]]
@@ -247,6 +250,12 @@ def _readable(catalog: Path) -> Iterator[None]:
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
+        if shutil.disk_usage(catalog.parent).free < ROOM_TO_READ:
+            raise HomeFault(
+                "the disk is full: the catalog cannot be opened",
+                where=str(catalog.parent),
+                next_step="make room and run it again; nothing was written.",
+            ) from None
         if "database is locked" in str(error):
             raise WarehouseBusy(
                 "somebody keeps the catalog locked",

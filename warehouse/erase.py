@@ -245,7 +245,7 @@ def _says_who(kind: str, value: str) -> bool:
 
 
 def _more(known: list[list[str]], found: list[list[str]]) -> list[list[str]]:
-    return sorted({*map(tuple, known), *map(tuple, found)})  # type: ignore[arg-type]
+    return [list(one) for one in sorted({tuple(one) for one in (*known, *found)})]
 
 
 # What goes

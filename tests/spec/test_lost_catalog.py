@@ -25,6 +25,7 @@ from warehouse.catalog import (
     tidy,
     writing,
 )
+from warehouse.guest import ask
 from warehouse.mark import named_key, read_mark, told_of
 
 
@@ -352,3 +353,19 @@ def test_a_lake_from_before_notes_its_key_in_the_next_night(cameras):
     prepare(cameras.settings, cameras.sources)
     with writing(cameras.settings) as connection:
         assert named_key(connection) == told_of(cameras.settings.pseudonym_key)
+
+
+def test_a_full_disk_is_not_called_a_lost_catalog(cameras, monkeypatch):
+    """SQLite makes files of its own beside a catalog to read it, and cannot on a full disk."""
+    garbage(cameras.settings)
+    usage = shutil.disk_usage(cameras.settings.home)
+    monkeypatch.setattr(catalog.shutil, "disk_usage", lambda _: usage._replace(free=4096))
+    with pytest.raises(HomeFault, match="the disk is full"):
+        content_hashes(cameras.settings)
+
+
+def test_a_question_about_a_lost_file_is_told_so_and_not_blamed(cameras):
+    (path,) = (data_folder(cameras.settings) / "core" / "camera").rglob("*.parquet")
+    path.unlink()
+    with pytest.raises(WarehouseFault, match=r"core\.camera: the data file .* cannot be read"):
+        ask(cameras.settings, "FROM lake.core.camera", 5)

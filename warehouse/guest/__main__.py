@@ -9,12 +9,12 @@ from typing import Any
 import duckdb
 
 from common import confine
-from common.errors import MuaraError, QueryRefused
+from common.errors import MuaraError, QueryRefused, WarehouseFault
 from common.extensions import load, may_skip_signatures
 from common.given_sql import TableName, check_query
 from common.quoting import literal
 from common.settings import Settings
-from warehouse.catalog import SCHEMAS, attach, lake_folder
+from warehouse.catalog import SCHEMAS, attach, lake_folder, naming_damage
 
 EXTENSIONS = ("sqlite_scanner", "ducklake", "icu")
 ROWS_OF = frozenset({
@@ -49,8 +49,9 @@ def main() -> None:
                          "next_step": "run `muara doctor`."}})  # fmt: skip
         return
     _say({})
+    settings = Settings.model_construct(home=Path(asked["home"]))
     while line := sys.stdin.readline():
-        _say(_answer(connection, **json.loads(line)))
+        _say(_answer(connection, settings, **json.loads(line)))
 
 
 def _say(answer: dict[str, Any]) -> None:
@@ -86,14 +87,20 @@ def _give_up(connection: duckdb.DuckDBPyConnection, asked: dict[str, Any]) -> No
     connection.execute("SET lock_configuration = true")
 
 
-def _answer(connection: duckdb.DuckDBPyConnection, query: str, limit: int) -> dict[str, Any]:
+def _answer(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, query: str, limit: int
+) -> dict[str, Any]:
     try:
         check_query(query, sees, ROWS_OF)
-        result = connection.execute(query)
-        columns = [one[0] for one in result.description or []]
-        return {"columns": columns, "rows": result.fetchmany(limit)}
+        with naming_damage(settings):
+            result = connection.execute(query)
+            columns = [one[0] for one in result.description or []]
+            return {"columns": columns, "rows": result.fetchmany(limit)}
     except QueryRefused as error:
         return {"refused": {"what": error.what, "next_step": error.next_step}}
+    except WarehouseFault as error:
+        what = f"{error.where}: {error.what}"
+        return {"failed": {"what": what, "next_step": error.next_step}}
     except (duckdb.OutOfMemoryException, MemoryError):
         os._exit(1)
     except duckdb.Error as error:
