@@ -21,6 +21,7 @@ import pytest
 from common.connection import resolver
 from common.definition import load_source, load_sources
 from common.errors import MuaraError
+from common.quoting import literal
 from common.settings import Settings
 from pipeline.core_rules import judge_core
 from pipeline.data_docs import write_data_docs
@@ -280,7 +281,10 @@ def write_sqlite(home: Path) -> None:
 def write_lake(home: Path) -> None:
     settings = Settings()
     connection = open_duckdb(settings)
-    attach(connection, settings)
+    connection.execute(
+        f"ATTACH {literal(f'ducklake:sqlite:{home}/of.sqlite')} AS lake "
+        f"(DATA_PATH {literal(f'{home}/of')}, DATA_INLINING_ROW_LIMIT 0)"
+    )
     connection.execute("CREATE OR REPLACE TABLE lake.main.t AS SELECT 1 AS a")
     connection.close()
 
