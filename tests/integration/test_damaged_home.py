@@ -104,15 +104,16 @@ def test_connections_that_say_more_or_other_than_they_may(home, capsys, monkeypa
 
 
 @pytest.mark.parametrize("content", [*GARBAGE, b'{"admin": ""}', b'{"admin": 3}'], ids=repr)
-def test_airflows_passwords_are_believed_only_whole(tmp_path, content):
+def test_airflows_passwords_are_believed_only_whole(tmp_path, content, monkeypatch):
     path = tmp_path / "passwords.json"
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(path))
     path.write_bytes(content)
     if content == b"{}":
         return
     with pytest.raises(HomeFault, match=r"passwords\.json"):
-        local._choose_password(path)
+        local._choose_password()
     path.unlink()
-    local._choose_password(path)
+    local._choose_password()
     assert (path.stat().st_mode & 0o777, [*json.loads(path.read_text())]) == (0o600, ["admin"])
 
 
