@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from benchmarks.penduduk import fill_mariadb, fill_postgres
-from common.errors import SourceError, SourceUnavailable, WarehouseFault
+from common.errors import HomeFault, SourceError, SourceUnavailable, WarehouseFault
 from common.log import forget_stage, on_stage
 from common.settings import Settings
 from pipeline.sync import prepare, sync
@@ -190,7 +190,7 @@ def test_a_full_disk(url, tmp_path):
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
     try:
-        with pytest.raises((WarehouseFault, SourceError)):
+        with pytest.raises((HomeFault, WarehouseFault, SourceError)):
             home.sync()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

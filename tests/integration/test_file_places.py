@@ -13,10 +13,10 @@ import pytest
 
 from common.errors import (
     DefinitionError,
+    HomeFault,
     SourceDenied,
     SourceMalformed,
     SourceUnavailable,
-    WarehouseFault,
 )
 from tests.drops import Drops
 from tests.integration.test_faults import cutting
@@ -183,7 +183,7 @@ def test_a_full_disk(place, tmp_path):
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(WarehouseFault, match="disk refused"):
+        with pytest.raises(HomeFault, match="larger than may be"):
             disturbed.sync()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -432,6 +432,7 @@ def test_without_a_share_it_says_what_to_do(city):
 def test_the_command_tells_what_became_of_them(city, monkeypatch):
     city.night(row(1), row(2, category="lampu"))
     monkeypatch.setenv("MUARA_HOME", str(city.settings.home))
+    monkeypatch.setenv("MUARA_TODAY", str(city.settings.today))
     monkeypatch.setenv("MUARA_CONTRACTS", str(city.settings.contracts))
     monkeypatch.setenv("AIRFLOW_CONN_DPUTR_OPEN311", city.url.replace("//", "//:kunci@"))
     told = CliRunner().invoke(app, ["send", "dputr"])

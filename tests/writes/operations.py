@@ -21,7 +21,9 @@ OPERATIONS = [
     Operation(("publish",), "loaded", weight=3),
     Operation(("extract",), "loaded", weight=3),
     Operation(("rejections",), "loaded", weight=3),
-    Operation(ERASE, "loaded", weight=2, history=False),
     Operation(("backup",), "loaded", proof=("backup", "verify")),
     Operation(RESTORE, "backed_up", made="{home}.restored"),
 ]
+ERASING = [Operation(ERASE, "loaded", history=False)]
+"""Struck apart: what left before an erasure is taken away by it, so that nobody sees it as before or
+as after."""
