@@ -1,12 +1,13 @@
 """What is struck: every operation that writes below a home. One line each.
 
-`base` is a home of `tests.writes.bench.Bench`: `empty`, `new_day` or `loaded`.
+An erasure is not among them: it takes away what left before, so nobody sees that as before or as
+after; `test_erased_people.py` kills erasures. `base` is a home of `tests.writes.bench.Bench`:
+`empty`, `new_day` or `loaded`.
 """
 
 from tests.writes.bench import Operation
 
 FEW_SOURCES = ("cctv", "civil_registry", "brojol")
-ERASE = ("person", "erase", "{record}", "--reference", "1/2026")
 RESTORE = ("restore", "--to", "{home}.restored")
 OPERATIONS = [
     Operation(("sync", "cctv"), "empty", weight=1),
@@ -24,6 +25,3 @@ OPERATIONS = [
     Operation(("backup",), "loaded", proof=("backup", "verify")),
     Operation(RESTORE, "backed_up", made="{home}.restored"),
 ]
-ERASING = [Operation(ERASE, "loaded", history=False)]
-"""Struck apart: what left before an erasure is taken away by it, so that nobody sees it as before or
-as after."""
