@@ -20,7 +20,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     it cannot be opened."""
     path = Settings().home / "published" / "current" / "warehouse.duckdb"
     if not path.exists():
-        raise WarehouseFault("nothing is published yet", next_step="run `make night` first.")
+        raise WarehouseFault("nothing is published yet", next_step="run `muara night` first.")
     # Two connections that spill into one folder crash each other.
     spill = tempfile.TemporaryDirectory(prefix="muara-", ignore_cleanup_errors=True)
     atexit.register(spill.cleanup)

@@ -12,7 +12,7 @@ from expectations.data_docs import DISCLOSURE, Outcome, build, page
 from expectations.suite import Rule, load_core_rules, load_rules
 from warehouse import finding
 from warehouse.catalog import reading
-from warehouse.manifest import building, leaving, point_current_to, remove
+from warehouse.manifest import building, leaving, point_current_to, remove, require_link
 from warehouse.publish import current_manifest
 
 
@@ -20,6 +20,7 @@ def write_data_docs(settings: Settings) -> int:
     """Rebuild the pages from what every rule last found. Returns how many tables they tell of."""
     home = settings.home / "data_docs"
     with leaving(settings), building(home) as folder:
+        require_link(home)
         outcomes = list(_outcomes(settings, load_sources(settings)))
         build(outcomes, folder)
         (folder / DISCLOSURE).write_text(_disclosure(settings))

@@ -50,7 +50,14 @@ def examine(settings: Settings, *, rebuilt: bool = False, every: bool = False) -
     ]
     try:
         if not is_there(settings):
-            return [*answers, Check("warehouse", False, "none yet; run `make night`")]
+            return [
+                *answers,
+                Check(
+                    "warehouse",
+                    False,
+                    "none yet; run `muara night` (on the sample city: `make night`)",
+                ),
+            ]
         damaged = look(settings, every=every)
     except WarehouseFault as error:
         return [*answers, Check("warehouse", False, str(error))]

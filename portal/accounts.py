@@ -91,12 +91,17 @@ def change(
 
 
 def all_of(store: Store) -> list[dict[str, object]]:
-    """name, role, is_active of every account."""
+    """name, role, is_active of every account, and is_as_sealed: whether it is an account at all."""
     with store.engine.connect() as connection:
-        rows = connection.execute(
-            select(account.c.name, account.c.role, account.c.is_active).order_by(account.c.name)
-        )
-        return [dict(row._mapping) for row in rows]
+        return [
+            {
+                "name": row.name,
+                "role": row.role,
+                "is_active": row.is_active,
+                "is_as_sealed": _is_sealed(store, row),
+            }
+            for row in connection.execute(select(account).order_by(account.c.name))
+        ]
 
 
 def known(store: Store, name: str) -> str:

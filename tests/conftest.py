@@ -17,6 +17,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors
     os.environ.setdefault("MUARA_THREADS", "1")
 
 
+@pytest.fixture(autouse=True)
+def umask_of_the_session() -> Iterator[None]:
+    """A command that runs within a test closes what is made after it to others; a server that runs
+    as another user could not read what later tests give it."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[servers.Server]:
     """A private PostgreSQL; create a database of your own in it."""

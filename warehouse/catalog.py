@@ -23,7 +23,7 @@ import duckdb
 
 from common import clock, scratch
 from common.definition import Source
-from common.errors import HomeFault, NightInPast, WarehouseBusy, WarehouseFault
+from common.errors import HomeFault, MuaraError, NightInPast, WarehouseBusy, WarehouseFault
 from common.extensions import load, may_skip_signatures
 from common.home_files import flush_new
 from common.lock import exclusive
@@ -149,6 +149,8 @@ def attach(
             "there is no warehouse yet", next_step="run `make night` or `muara night` first."
         )
     mark = read_mark(data)
+    if mark is None:
+        _require_data(settings)
     with _readable(catalog):
         _attach(connection, catalog, data, read_only=read_only)
         fault = disagreement(connection, mark) if mark else None
@@ -201,6 +203,28 @@ def _remains(settings: Settings) -> list[str]:
         if any(path.is_file() for path in (settings.home / name).rglob("[!.]*")):
             found.append(name)
     return found
+
+
+def _require_data(settings: Settings) -> None:
+    """Raises WarehouseFault where nothing at all is in the data folder of a lake."""
+    data = data_folder(settings)
+    if not data.is_dir() or not any(data.iterdir()):
+        raise WarehouseFault(
+            "the catalog is there, but its data folder is empty or gone",
+            where=str(data),
+            next_step="mount the disk that holds it; when it is lost, restore a backup: "
+            "`muara restore`. Nothing was written.",
+        )
+
+
+def _require_same_lake(settings: Settings, mark: Mark | None) -> None:
+    """Raises WarehouseFault when the data folder is of another lake than the catalog: then a night
+    that seems past says nothing of the clock."""
+    catalog = catalog_file(settings)
+    with _readable(catalog), catalog_tables(catalog) as connection:
+        fault = disagreement(connection, mark, "tables") if mark else None
+    if fault:
+        raise WarehouseFault(fault, where=str(catalog), next_step=PUT_BACK)
 
 
 def _make(settings: Settings) -> None:
@@ -303,9 +327,11 @@ def naming_damage(settings: Settings) -> Iterator[None]:
         ) from None
 
 
-Writes = Literal["history", "replay", "upkeep"]
+Writes = Literal["history", "replay", "upkeep", "note"]
 """What a writer is about to write: rows of tonight; those of a night that may be a past one, when
-the setting `replay_night` names it; or nothing that has a night."""
+the setting `replay_night` names it; nothing that has a night; or what became of a step of tonight,
+which the mark does not move for: the night's copy of the catalog, taken before the last of these
+notes, is whole without them."""
 
 
 @contextmanager
@@ -318,11 +344,16 @@ def writer_lock(settings: Settings, writes: Writes = "history") -> Iterator[None
     with only_writer(settings):
         mark = read_mark(data_folder(settings))
         if mark is None and is_there(settings):
+            _require_data(settings)
             mark = _mark_again(settings)
         if writes != "upkeep":
-            require_night(settings, writes)
+            try:
+                require_night(settings, writes)
+            except MuaraError:
+                _require_same_lake(settings, mark)
+                raise
         yield
-        if mark:
+        if mark and writes != "note":
             _note_commit(settings, mark, writes)
 
 

@@ -9,9 +9,11 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+
+import duckdb
 
 from common import clock
 from common.errors import WarehouseFault
@@ -46,16 +48,18 @@ class Copy:
 @dataclass(frozen=True)
 class Return:
     """What putting a copy back would mean: `lost` snapshots after it, files that it names and that
-    are damaged or gone, files of the folder that it does not know."""
+    are damaged or gone, files of the folder that it does not know. With a `fault` the copy is of no
+    use, and the others are unknown."""
 
     copy: Copy
-    lost: int
-    damaged: list[DataFile]
-    unknown: Orphans
+    lost: int = 0
+    damaged: list[DataFile] = field(default_factory=list)
+    unknown: Orphans = field(default_factory=Orphans)
+    fault: str = ""
 
     @property
     def is_whole(self) -> bool:
-        return not (self.lost or self.damaged)
+        return not (self.fault or self.lost or self.damaged)
 
 
 def copies(settings: Settings) -> list[Copy]:
@@ -112,28 +116,23 @@ def forget_copies(settings: Settings) -> int:
 
 
 def weigh(settings: Settings, copy: Copy) -> Return:
-    """What putting the copy back would mean. Raises WarehouseFault when it is damaged or of another
-    lake."""
+    """What putting the copy back would mean."""
     data = data_folder(settings)
     mark = read_mark(data)
-    with catalog_tables(copy.path) as connection:
-        if faults := catalog_faults(connection, "tables", whole=True):
-            raise WarehouseFault(
-                f"the copy is damaged: {faults[0]}", where=str(copy.path), next_step=OTHERS
+    try:
+        with catalog_tables(copy.path) as connection:
+            if faults := catalog_faults(connection, "tables", whole=True):
+                return Return(copy, fault=f"it is damaged: {faults[0]}")
+            if mark and named_lake(connection, "tables") != mark.lake:
+                return Return(copy, fault="it is that of another lake")
+            return Return(
+                copy,
+                max(0, mark.snapshot - copy.snapshot) if mark else 0,
+                damaged_files(connection, data, catalog="tables"),
+                orphans(connection, data, catalog="tables"),
             )
-        if mark and named_lake(connection, "tables") != mark.lake:
-            raise WarehouseFault(
-                "the copy is that of another lake", where=str(copy.path), next_step=OTHERS
-            )
-        return Return(
-            copy,
-            max(0, mark.snapshot - copy.snapshot) if mark else 0,
-            damaged_files(connection, data, catalog="tables"),
-            orphans(connection, data, catalog="tables"),
-        )
-
-
-OTHERS = "take an older one (`muara catalog copies`), or a backup: `muara restore`."
+    except duckdb.Error as error:
+        return Return(copy, fault=f"it cannot be read ({type(error).__name__})")
 
 
 def put_back(settings: Settings, copy: Copy, *, accept: bool = False) -> Return:
@@ -145,6 +144,14 @@ def put_back(settings: Settings, copy: Copy, *, accept: bool = False) -> Return:
     catalog, data = catalog_file(settings), data_folder(settings)
     with only_writer(settings):
         meaning = weigh(settings, copy)
+        if meaning.fault:
+            usable = [one for one in copies(settings) if not weigh(settings, one).fault]
+            nights = " or ".join(f"`muara catalog restore {one.night}`" for one in usable)
+            raise WarehouseFault(
+                f"the copy is of no use: {meaning.fault}",
+                where=str(copy.path),
+                next_step=f"{nights or 'no other copy can be read:'} or a backup: `muara restore`.",
+            )
         if not meaning.is_whole and not accept:
             raise WarehouseFault(
                 f"{meaning.lost} later snapshots would be lost, {len(meaning.damaged)} files that "
@@ -155,7 +162,12 @@ def put_back(settings: Settings, copy: Copy, *, accept: bool = False) -> Return:
                 "sync every source again.",
             )
         fresh = catalog.with_name(".new-catalog")
-        shutil.copy(copy.path, fresh)
+        fresh.touch(mode=0o600)
+        try:
+            shutil.copy(copy.path, fresh)
+        except OSError:
+            fresh.unlink()
+            raise
         fresh.chmod(0o600)
         with catalog_tables(fresh) as connection:
             lake = named_lake(connection, "tables")

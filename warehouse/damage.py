@@ -24,6 +24,7 @@ from warehouse.publish import AUDIENCE, files_published, parquet, published_tabl
 from warehouse.rebuild import can_be_made
 from warehouse.tables import tables
 
+CONTENTS = "contents of data files"
 NIGHTS_TO_READ_ALL = 7
 NAMED_AT_MOST = 5
 BACKUP = "restore a backup (`muara restore`)"
@@ -66,9 +67,11 @@ Look = Callable[[duckdb.DuckDBPyConnection, Settings, bool], Iterator[Damage]]
 def look(settings: Settings, *, every: bool = False) -> dict[str, list[Damage]]:
     """What is looked at → what is damaged there; `every` reads the contents of all files.
 
+    When a question cannot be answered, contents are read all the same, to name the file.
+
     Raises WarehouseFault when the catalog cannot be opened at all.
     """
-    found = {}
+    found, unasked = {}, False
     with reading(settings) as connection:
         for name, one in LOOKS.items():
             try:
@@ -76,6 +79,9 @@ def look(settings: Settings, *, every: bool = False) -> dict[str, list[Damage]]:
             except (duckdb.Error, MuaraError) as error:
                 told = str(error) if isinstance(error, MuaraError) else type(error).__name__
                 found[name] = [Damage("the lake", f"it could not be asked ({told})", BACKUP)]
+                unasked = True
+        if unasked and not every:
+            found[CONTENTS] = list(_contents(connection, settings, True))
     return found
 
 
@@ -227,7 +233,7 @@ def _published(
 LOOKS: dict[str, Look] = {
     "catalog": _catalog,
     "data files": _files,
-    "contents of data files": _contents,
+    CONTENTS: _contents,
     "files that no snapshot names": _orphans,
     "order of versions": _history,
     "order of nights": _nights,

@@ -85,10 +85,10 @@ def unreadable_files(
 class Orphans:
     """Files of the data folder that no snapshot names, beside all files that are named."""
 
-    files: int
-    bytes: int
-    named: int
-    named_bytes: int
+    files: int = 0
+    bytes: int = 0
+    named: int = 0
+    named_bytes: int = 0
 
     def are_few(self, share: float) -> bool:
         return self.files <= share * self.named and self.bytes <= share * self.named_bytes

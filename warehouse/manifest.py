@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from common.definition_files import faults_of
-from common.errors import ExtractFault
+from common.errors import ExtractFault, HomeFault
 from common.home_files import take_place
 from common.lock import alone
 from common.settings import Settings
@@ -60,10 +60,24 @@ def building(home: Path) -> Iterator[Path]:
 
 
 def point_current_to(folder: Path) -> None:
-    """Swap in the link `current` beside the folder. Hold `leaving`."""
+    """Swap in the link `current` beside the folder. Hold `leaving`. Raises HomeFault where
+    something else than a link has that name."""
+    require_link(folder.parent)
     link = folder.with_name(f".current-{secrets.token_hex(4)}")
     link.symlink_to(folder.name)
     link.replace(folder.with_name("current"))
+
+
+def require_link(home: Path) -> None:
+    """Raises HomeFault where `current` is a folder or a file, as a copy of a home may have made
+    it."""
+    current = home / "current"
+    if current.exists() and not current.is_symlink():
+        raise HomeFault(
+            "this is a link to the newest of its kind, and something else stands in its place",
+            where=str(current),
+            next_step=f"move it away (`mv {current} {home / 'before'}`) and run this again.",
+        )
 
 
 def remove(path: Path) -> None:

@@ -27,6 +27,7 @@ from warehouse.manifest import (
     point_current_to,
     read_manifest,
     remove,
+    require_link,
     verify,
     write_manifest,
 )
@@ -69,6 +70,7 @@ def publish(settings: Settings, night: date) -> dict[str, int]:
     home = settings.home / "published"
     floor = load_floor(settings)
     with leaving(settings):
+        require_link(home)
         with reading(settings) as connection:
             require_sound(connection, data_folder(settings))
         if rows := _published_already(settings, night, floor):

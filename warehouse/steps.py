@@ -25,7 +25,7 @@ class Outcome:
 
 def record(settings: Settings, outcome: Outcome) -> None:
     """Write this over what the same step left earlier in the same night."""
-    with writing(settings) as connection, transaction(connection):
+    with writing(settings, "note") as connection, transaction(connection):
         connection.execute(
             "DELETE FROM lake.ops.step WHERE night = ? AND task = ?", [outcome.night, outcome.task]
         )

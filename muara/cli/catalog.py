@@ -28,11 +28,13 @@ def copies(as_json: Json = False) -> None:
 
     def show() -> None:
         for one in data:
-            console.print(
-                f"{one['night']}  snapshot {one['snapshot']}: {one['lost']} later snapshots would "
-                f"be lost, {one['damaged']} of its files are damaged or gone, {one['unknown']} "
-                "files would be of no use", highlight=False
-            )  # fmt: skip
+            would = (
+                f"of no use: {one['fault']}"
+                if one["fault"]
+                else f"{one['lost']} later snapshots would be lost, {one['damaged']} of its files "
+                f"are damaged or gone, {one['unknown']} files would be of no use"
+            )
+            console.print(f"{one['night']}  snapshot {one['snapshot']}: {would}", highlight=False)
         if not data:
             console.print("there is no copy yet; each night makes one")
 
@@ -46,6 +48,7 @@ def _as_data(meaning: Any) -> dict[str, Any]:
         "lost": meaning.lost,
         "damaged": len(meaning.damaged),
         "unknown": meaning.unknown.files,
+        "fault": meaning.fault,
     }
 
 

@@ -81,7 +81,7 @@ def audit(
             next_step="keep the home as it is and compare it with a backup; then "
             '`muara audit --accept "why"`.',
         )
-    with _portal_store() as (_, store):
+    with _portal_store(anew=bool(accept)) as (_, store):
         if accept:
             first = log.accept(store, by=getuser(), why=accept)
             console.print(f"row {first} begins the seals anew; rows above it are not verified")
@@ -128,7 +128,10 @@ def account_list(as_json: Json = False) -> None:
     def show() -> None:
         table = Table("account", "role", "may sign in")
         for row in rows:
-            table.add_row(str(row["name"]), str(row["role"]), "yes" if row["is_active"] else "no")
+            allowed = "yes" if row["is_active"] else "no"
+            if not row["is_as_sealed"]:
+                allowed = "no: changed in the file, see `muara audit --verify`"
+            table.add_row(str(row["name"]), str(row["role"]), allowed)
         console.print(table if rows else "no accounts yet: muara account add NAME --role reviewer")
 
     answer(as_json, rows, show)
@@ -162,11 +165,11 @@ def account_enable(name: Name) -> None:
 
 
 @contextmanager
-def _portal_store() -> Iterator[tuple[Settings, Any]]:
+def _portal_store(*, anew: bool = False) -> Iterator[tuple[Settings, Any]]:
     from warehouse.audit.store import open_store
 
     settings = read_settings()
-    store = open_store(settings)
+    store = open_store(settings, anew=anew)
     try:
         yield settings, store
     finally:

@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from common.errors import HomeFault
 from common.settings import Settings
+from warehouse.audit.seals import sealed
 
 metadata = MetaData()
 
@@ -104,10 +105,18 @@ def path_of(settings: Settings) -> Path:
     return settings.home / "portal" / "portal.sqlite"
 
 
-def open_store(settings: Settings) -> Store:
-    """The portal's store, made when there is none, readable by its owner only. Raises HomeFault
-    where it cannot be read or made."""
+def open_store(settings: Settings, *, anew: bool = False) -> Store:
+    """The portal's store, made when there never was one, readable by its owner only; with `anew`
+    also when it is lost. Raises HomeFault where it is lost, or cannot be read or made."""
     path = path_of(settings)
+    is_there = path.exists() and path.stat().st_size
+    if not is_there and not anew and sealed(settings):
+        raise HomeFault(
+            "the portal's store is gone or empty, but its audit log was sealed",
+            where=str(path),
+            next_step="bring the file back from a backup (`muara restore`); to begin without the "
+            'old accounts and log: `muara audit --accept "why"`.',
+        )
     engine = create_engine(f"sqlite:///{path}", hide_parameters=True)
     event.listen(engine, "connect", _on_connect)
     try:
