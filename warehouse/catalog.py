@@ -217,12 +217,10 @@ def _require_data(settings: Settings) -> None:
         )
 
 
-def _require_same_lake(settings: Settings, mark: Mark | None) -> None:
-    """Raises WarehouseFault when the data folder is of another lake than the catalog: then a night
-    that seems past says nothing of the clock."""
+def _require_same_lake(settings: Settings, mark: Mark) -> None:
     catalog = catalog_file(settings)
     with _readable(catalog), catalog_tables(catalog) as connection:
-        fault = disagreement(connection, mark, "tables") if mark else None
+        fault = disagreement(connection, mark, "tables")
     if fault:
         raise WarehouseFault(fault, where=str(catalog), next_step=PUT_BACK)
 
@@ -347,11 +345,7 @@ def writer_lock(settings: Settings, writes: Writes = "history") -> Iterator[None
             _require_data(settings)
             mark = _mark_again(settings)
         if writes != "upkeep":
-            try:
-                require_night(settings, writes)
-            except MuaraError:
-                _require_same_lake(settings, mark)
-                raise
+            require_night(settings, writes)
         yield
         if mark and writes != "note":
             _note_commit(settings, mark, writes)
@@ -360,23 +354,29 @@ def writer_lock(settings: Settings, writes: Writes = "history") -> Iterator[None
 def require_night(settings: Settings, writes: Writes = "history") -> None:
     """Raises NightInPast when tonight is earlier than the newest night that was worked on: versions
     would end before they begin. Raises WarehouseFault when the machine's clock has leapt ahead:
-    what is kept for so many days would be deleted, and every true night would be past."""
-    tonight, mark = clock.today(settings), read_mark(data_folder(settings))
-    if mark is None or mark.night is None:
-        return
-    if tonight > mark.night + LEAP and not clock.is_set(settings):
-        raise WarehouseFault(
-            f"tonight is {tonight}, {(tonight - mark.night).days} days after the newest night",
+    what is kept for so many days would be deleted, and every true night would be past; and when the
+    data folder is another lake's, of which no night says anything."""
+    mark = read_mark(data_folder(settings))
+    if mark and (fault := _fault_of_night(settings, writes, mark.night)):
+        _require_same_lake(settings, mark)
+        raise fault
+
+
+def _fault_of_night(settings: Settings, writes: Writes, newest: date | None) -> MuaraError | None:
+    tonight = clock.today(settings)
+    if newest is None:
+        return None
+    if tonight > newest + LEAP and not clock.is_set(settings):
+        return WarehouseFault(
+            f"tonight is {tonight}, {(tonight - newest).days} days after the newest night",
             where="the clock",
             next_step="correct the machine's clock; when the date is right, say so once: "
             f"MUARA_TODAY={tonight}.",
         )
-    if tonight >= mark.night:
-        return
-    if writes == "replay" and tonight == settings.replay_night:
-        return
-    raise NightInPast(
-        f"tonight is {tonight}, but {mark.night} was worked on already",
+    if tonight >= newest or (writes == "replay" and tonight == settings.replay_night):
+        return None
+    return NightInPast(
+        f"tonight is {tonight}, but {newest} was worked on already",
         where="the clock",
         next_step="correct the machine's clock (or MUARA_TODAY). When it was ahead that night: "
         "`muara catalog restore` takes the warehouse back to before it. To write the past night of "

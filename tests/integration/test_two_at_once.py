@@ -10,10 +10,11 @@ from datetime import timedelta
 import pytest
 
 from common import scratch
-from common.errors import ExtractFault, WarehouseBusy
+from common.errors import ExtractFault, HomeFault, WarehouseBusy
 from common.lock import alone
 from common.settings import ROOT
 from pipeline import leave
+from pipeline.data_docs import write_data_docs
 from tests.world import Cameras, monitor
 from warehouse.manifest import leaving, verify
 from warehouse.publish import files_published
@@ -125,6 +126,22 @@ def published(tmp_path_factory):
     world = Cameras(tmp_path_factory.mktemp("published"))
     leave.publish(world.settings)
     return world
+
+
+@pytest.mark.parametrize("kind", ["published", "data_docs"])
+def test_a_folder_in_the_links_place_is_refused_before_anything_is_built(cameras, kind):
+    """As a copy of a home that follows links leaves it."""
+    home = cameras.settings.home / kind
+    (home / "current").mkdir(parents=True)
+    (home / "current" / "manifest.json").write_text("{}")
+    build = {"published": leave.publish, "data_docs": write_data_docs}[kind]
+    with pytest.raises(HomeFault, match="something else stands in its place") as told:
+        build(cameras.settings)
+    assert f"mv {home / 'current'}" in told.value.next_step
+    assert [one.name for one in home.iterdir()] == ["current"]
+    (home / "current").rename(home / "before")
+    build(cameras.settings)
+    assert (home / "current").is_symlink()
 
 
 def test_two_syncs_of_one_stream_do_not_let_the_older_reading_win(cameras):

@@ -7,15 +7,18 @@ import os
 import shutil
 import sqlite3
 import time
+from datetime import UTC, datetime
 
 import pytest
 
+from common import night as order
 from common.errors import HomeFault, WarehouseFault
 from common.settings import Settings
+from pipeline import night
 from pipeline.sync import prepare
 from tests.same import content_hashes
 from tests.world import NIGHT, Cameras, monitor
-from warehouse import catalog, copies
+from warehouse import catalog, copies, steps
 from warehouse.catalog import (
     catalog_file,
     data_folder,
@@ -25,8 +28,12 @@ from warehouse.catalog import (
     tidy,
     writing,
 )
+from warehouse.damage import look
 from warehouse.guest import ask
 from warehouse.mark import named_key, read_mark, told_of
+from warehouse.steps import Outcome
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -369,3 +376,67 @@ def test_a_question_about_a_lost_file_is_told_so_and_not_blamed(cameras):
     path.unlink()
     with pytest.raises(WarehouseFault, match=r"core\.camera: the data file .* cannot be read"):
         ask(cameras.settings, "FROM lake.core.camera", 5)
+
+
+def test_the_copy_of_the_night_just_ended_loses_nothing(cameras):
+    """The notes of the steps after the copy are no history."""
+    settings = cameras.settings
+    stage = next(stage for stage in order.STAGES if stage.name == "morning")
+    for step in stage.steps:
+        if step.name == "copy_catalog":
+            night.take(settings, stage, step, {}.__getitem__)
+    steps.record(settings, Outcome(NIGHT, "morning.check", "done", None, None, NOW, NOW))
+    core = cameras.core()
+    lose(settings)
+    assert copies.put_back(settings, copies.copies(settings)[0]).lost == 0
+    assert cameras.core() == core
+
+
+def test_a_damaged_copy_hides_no_good_one(cameras):
+    settings = cameras.settings
+    older = copies.copy_catalog(settings)
+    cameras.next_night()
+    cameras.hold(*(monitor(one, name="n") for one in range(40)))
+    cameras.sync()
+    newer = copies.copy_catalog(cameras.settings)
+    for content in (b"", b"garbage" * 999, newer.path.read_bytes()[:9000]):
+        newer.path.write_bytes(content)
+        assert copies.weigh(settings, newer).fault
+        with pytest.raises(WarehouseFault, match="of no use") as told:
+            copies.put_back(settings, newer)
+        assert f"muara catalog restore {older.night}" in told.value.next_step
+    assert not copies.weigh(settings, older).fault
+
+
+@pytest.mark.parametrize("harm", [shutil.rmtree, lambda data: (shutil.rmtree(data), data.mkdir())])
+def test_a_disk_that_is_not_mounted_is_no_lost_catalog(cameras, harm):
+    settings = cameras.settings
+    moved = lake_folder(settings) / "elsewhere"
+    shutil.copytree(data_folder(settings), moved)
+    core = cameras.core()
+    harm(data_folder(settings))
+    for act in (lambda: prepare(settings, cameras.sources), cameras.sync, cameras.core):
+        with pytest.raises(WarehouseFault, match="empty or gone") as told:
+            act()
+        assert "mount" in told.value.next_step
+    shutil.rmtree(data_folder(settings), ignore_errors=True)
+    moved.rename(data_folder(settings))
+    assert cameras.core() == core
+
+
+def test_a_spoilt_file_is_named_though_a_question_stumbles_over_it_first(cameras):
+    settings = cameras.settings
+    file = next((data_folder(settings) / "core" / "camera").glob("ducklake-*"))
+    file.write_bytes(b"x" * file.stat().st_size)
+    for every in (False, True):
+        named = look(settings, every=every)["contents of data files"]
+        assert any(file.name in one.what for one in named)
+
+
+def test_a_data_folder_of_another_lake_says_nothing_of_the_clock(cameras):
+    settings = cameras.settings
+    mark = json.loads((data_folder(settings) / "lake.json").read_text())
+    stranger = {**mark, "lake": "0" * 32, "night": "2031-01-01"}
+    (data_folder(settings) / "lake.json").write_text(json.dumps(stranger))
+    with pytest.raises(WarehouseFault, match="another lake"):
+        cameras.sync()

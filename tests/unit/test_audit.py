@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.exc import SQLAlchemyError
 from typer.testing import CliRunner
 
-from common.errors import DefinitionError, WarehouseFault
+from common.errors import DefinitionError, HomeFault, WarehouseFault
 from common.settings import Settings
 from muara import cli
 from portal import accounts
@@ -366,3 +366,21 @@ def test_a_store_from_before_seals_waits_until_a_person_accepts_it(settings):
     assert accounts.sign_in(store, "budi", PASSWORD, "::1") is None
     store.dispose()
     assert b"account siti" not in path_of(settings).read_bytes()
+
+
+def test_an_account_whose_role_was_changed_in_the_file_is_listed_as_none(settings):
+    in_file(settings, "UPDATE account SET role = 'supervisor' WHERE name = 'siti'")
+    store = open_store(settings)
+    listed = {one["name"]: one["is_as_sealed"] for one in accounts.all_of(store)}
+    assert listed == {"siti": False, "budi": True}
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_lost_store_is_not_made_anew_without_being_asked(settings, content):
+    path_of(settings).unlink()
+    if content is not None:
+        path_of(settings).write_bytes(content)
+    with pytest.raises(HomeFault, match="gone or empty"):
+        open_store(settings)
+    store = open_store(settings, anew=True)
+    assert accounts.all_of(store) == []
