@@ -26,14 +26,15 @@ UNFORESEEN = ("Traceback", "unexpected ", "beside the main work")
 class Operation:
     """A command, on what home it is run, and how often it is chosen beside others.
 
-    `history`: whether its snapshots can still be looked at after it. `made`: the home whose writes
+    `erases`: snapshots cannot be looked at after it, it goes table by table, and takes away what
+    left before, to make it anew with other surrogates. `made`: the home whose writes
     are struck and that is looked at afterwards. `proof`: a command that must succeed after it.
     """
 
     step: tuple[str, ...]
     base: str
     weight: int = 1
-    history: bool = True
+    erases: bool = False
     made: str = "{home}"
     proof: tuple[str, ...] = ()
 
@@ -163,7 +164,7 @@ class Bench:
             since = self.ask(made, "version")
             first = self.ask(made, "lake")[0]
             done = self.must(home, *operation.step, counted=made)
-            seen = self.ask(made, "lake", str(since + 1)) if operation.history else []
+            seen = [] if operation.erases else self.ask(made, "lake", str(since + 1))
             seen += [first, self.ask(made, "lake")[0]]
             deliveries, loaded = self.ask(made, "deliveries"), self.ask(made, "loaded")
             left = self.left(made)
@@ -196,7 +197,7 @@ class Bench:
             where = f"{where}, {done.struck}"
             trial.struck.append(where)
             trial.faults += [f"{where}: {what}" for what in self._ended(fault, done)]
-            trial.faults += [f"{where}: {what}" for what in self._seen(made, reference)]
+            trial.faults += [f"{where}: {what}" for what in self._seen(made, operation, reference)]
         if trial.struck:
             where = trial.struck[-1]
             trial.faults += [
@@ -214,9 +215,14 @@ class Bench:
             wrong.append(f"nobody foresaw this: {done.output[-1500:]}")
         return wrong
 
-    def _seen(self, home: Path, reference: Undisturbed) -> list[str]:
+    def _seen(self, home: Path, operation: Operation, reference: Undisturbed) -> list[str]:
         wrong = []
         now = self.ask(home, "lake")[0]
+        if operation.erases:
+            before, *_, after = (_differ(now, one) for one in reference.seen)
+            if both := set(before) & set(after):
+                wrong.append(f"a reader sees half of {', '.join(sorted(both))}")
+            return wrong + _not_whole(self.held(home, reference))
         if now not in reference.seen:
             nearest = min((_differ(now, one) for one in reference.seen), key=len)
             wrong.append(f"a reader sees half of {', '.join(nearest)}")
@@ -247,7 +253,11 @@ class Bench:
         if differ := _differ(now, reference.seen[-1]):
             wrong.append(f"differ: {', '.join(differ)}")
         held = self.held(home, reference)
-        if differ := _differ(held, reference.deliveries):
+        if operation.erases:
+            wrong += _not_whole(held)
+            if differ := held.keys() ^ reference.deliveries.keys():
+                wrong.append(f"other deliveries: {', '.join(sorted(differ))}")
+        elif differ := _differ(held, reference.deliveries):
             wrong += [
                 f"{name}: {_brief(held.get(name), reference.deliveries.get(name))}"
                 for name in differ
@@ -303,6 +313,10 @@ def _exit_codes(kind: type[MuaraError]) -> set[int]:
 
 def _differ(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))
+
+
+def _not_whole(held: dict[str, Any]) -> list[str]:
+    return [f"{name}: {told}" for name, told in held.items() if str(told).startswith("fault")]
 
 
 def _brief(held: Any, wanted: Any) -> str:

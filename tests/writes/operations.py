@@ -1,13 +1,13 @@
 """What is struck: every operation that writes below a home. One line each.
 
-An erasure is not among them: it takes away what left before, so nobody sees that as before or as
-after; `test_erased_people.py` kills erasures. `base` is a home of `tests.writes.bench.Bench`:
+`base` is a home of `tests.writes.bench.Bench`:
 `empty`, `new_day` or `loaded`.
 """
 
 from tests.writes.bench import Operation
 
 FEW_SOURCES = ("cctv", "civil_registry", "brojol")
+ERASE = ("person", "erase", "{record}", "--reference", "1/2026")
 RESTORE = ("restore", "--to", "{home}.restored")
 OPERATIONS = [
     Operation(("sync", "cctv"), "empty", weight=1),
@@ -22,6 +22,7 @@ OPERATIONS = [
     Operation(("publish",), "loaded", weight=3),
     Operation(("extract",), "loaded", weight=3),
     Operation(("rejections",), "loaded", weight=3),
+    Operation(ERASE, "loaded", weight=2, erases=True),
     Operation(("backup",), "loaded", proof=("backup", "verify")),
     Operation(RESTORE, "backed_up", made="{home}.restored"),
 ]

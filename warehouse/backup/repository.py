@@ -299,6 +299,13 @@ def _require_answer(place: Place, seconds: float) -> None:
         ) from None
 
 
+DAMAGED = (
+    "StreamPack", "repository contains errors", "ciphertext verification failed",
+    "hash does not match", "invalid data returned", "ReadFull", "unexpected EOF",
+)  # fmt: skip
+"""In what restic says of a pack, an index or a tree that is missing, cut or altered."""
+
+
 def _fault(word: str, said: str, place: Place) -> BackupFault:
     """restic's own words name files of the repository and paths, never what is in them."""
     if any(text in said for text in ("config file does not exist", "Is there a repository at")):
@@ -311,6 +318,13 @@ def _fault(word: str, said: str, place: Place) -> BackupFault:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     fatal = [line for line in lines if "Fatal" in line or "error" in line.lower()] or lines
     told = "; ".join(fatal[-2:])[:TOLD_CHARACTERS]
+    if any(text in said for text in DAMAGED):
+        return BackupFault(
+            f"part of the backups is missing or damaged ({PROGRAM} {word}: {told})",
+            where="backup_place",
+            next_step="an older night may be whole: `muara restore --night`. Keep this place as it "
+            "is, and begin another: docs/backup.md, 'When it fails'.",
+        )
     return BackupFault(
         f"{PROGRAM} {word} failed: {told}",
         where="backup_place",
