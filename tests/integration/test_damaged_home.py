@@ -176,7 +176,8 @@ def test_airflow_on_one_machine_ends_so_too(tmp_path, command):
     done = subprocess.run(
         [sys.executable, "-m", "dags.local", command],
         cwd=ROOT,
-        env={**os.environ, "MUARA_HOME": "/dev/null/var"},
+        env={name: text for name, text in os.environ.items() if not name.startswith("AIRFLOW")}
+        | {"MUARA_HOME": "/dev/null/var"},
         capture_output=True,
         text=True,
         timeout=200,
@@ -193,6 +194,7 @@ def test_airflow_on_one_machine_ends_so_too(tmp_path, command):
 )  # fmt: skip
 def test_settings_that_are_none(tmp_path, capsys, monkeypatch, text, said):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MUARA_THREADS", raising=False)  # of the workers that run these tests
     (tmp_path / "muara.toml").write_text(text)
     code, told = end(capsys, monkeypatch, "status")
     assert (code, said in told.replace("\n", " ")) == (DefinitionError.exit_code, True), told
