@@ -10,6 +10,7 @@ from pathlib import Path
 
 from common import log
 from common.definition import load_sources
+from common.home_files import write_whole
 from common.settings import Settings
 from pipeline.sync import prepare, sync
 from transforms.conform import conform_of
@@ -32,9 +33,11 @@ def monitor(number, name="Simpang", function="Monitor", latitude=-6.72, owner="d
 
 @cache
 def empty_warehouse() -> Path:
-    """A prepared home with nothing loaded, made once and copied for every test."""
+    """A prepared home with nothing loaded, made once and copied for every test. Its key is the same
+    in every process: only so can the surrogates of two homes be compared."""
     home = Path(tempfile.mkdtemp(prefix="mu-empty-")) / "var"
     atexit.register(shutil.rmtree, home.parent, ignore_errors=True)
+    write_whole(home / "secrets" / "pseudonym.key", "0" * 64)
     settings = Settings(home=home, today=NIGHT)
     prepare(settings, load_sources(settings))
     return home

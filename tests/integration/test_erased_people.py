@@ -31,7 +31,7 @@ COLUMNS_OF = {
 
 @pytest.mark.parametrize(
     ("residents", "people", "kills"),
-    [(1500, 4, 2), pytest.param(3000, 30, 12, marks=pytest.mark.soak)],
+    [(700, 3, 2), pytest.param(3000, 30, 12, marks=pytest.mark.soak)],
 )
 def test_people_erased_under_kills_leave_nothing(residents, people, kills, few_people, tmp_path):
     town = lived_in(tmp_path / "base" / "var", residents)

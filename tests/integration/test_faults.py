@@ -94,9 +94,11 @@ def cutting(port: int, after: int):
             target=forward, args=(listener, port, after), daemon=True
         )
         process.start()
-        yield listener.getsockname()[1]
-        process.terminate()
-        process.join()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            process.kill()  # it has the signal handlers of who runs the tests
+            process.join()
 
 
 def forward(listener: socket.socket, port: int, budget: int) -> None:
