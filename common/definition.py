@@ -20,13 +20,13 @@ from pydantic import (
     model_validator,
 )
 
+from common import forms
 from common.access import Access, FilesAccess, Name, SourceName, Strict, Workbook
 from common.definition_files import Unreadable, read_model
 from common.errors import DefinitionError
+from common.forms import ColumnType
 from common.people import Speaking
 from common.settings import Settings
-
-ColumnType = Literal["text", "integer", "decimal", "date", "timestamp", "boolean", "json"]
 
 
 class Column(Strict):
@@ -35,7 +35,8 @@ class Column(Strict):
     `values` maps every code the source may send to ours; `codes` names a list of `ref.code` whose
     codes are allowed; anything else is quarantined, never guessed. `empty` lists what this source
     writes for "nothing". `formats` are strptime formats where the source does not write ISO 8601.
-    `decimal_comma` reads 1.234,56. What is `protected` never stands in a workbook.
+    `decimal_comma` reads 1.234,56; a decimal with more than `places` digits after the point is
+    quarantined. What is `protected` never stands in a workbook.
     """
 
     name: Name
@@ -46,6 +47,7 @@ class Column(Strict):
     empty: tuple[str, ...] = ()
     formats: tuple[str, ...] = ()
     decimal_comma: bool = False
+    places: int = Field(forms.MOST_PLACES, ge=0, le=forms.MOST_PLACES)
     protected: bool = False
     note: str | None = None
 
@@ -53,6 +55,29 @@ class Column(Strict):
     @classmethod
     def _as_text(cls, value: Any) -> Any:
         return tuple(map(str, value)) if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _readable(self) -> "Column":
+        """What nothing would read is refused, not passed over."""
+        if self.formats and self.type not in ("date", "timestamp"):
+            raise ValueError(f"{self.name}: formats are of dates and timestamps")
+        if self.decimal_comma and self.type != "decimal":
+            raise ValueError(f"{self.name}: decimal_comma is of decimals")
+        if self.places != forms.MOST_PLACES and self.type != "decimal":
+            raise ValueError(f"{self.name}: places are of decimals")
+        for form in self.formats:
+            forms.of_format(form)
+            if self.type == "date" and "%z" in form:
+                raise ValueError(
+                    f"{self.name}: format {form}: a day with an offset is another day elsewhere; "
+                    "declare a timestamp"
+                )
+        return self
+
+    @property
+    def form(self) -> str:
+        """How a value of it is written, in words."""
+        return forms.described(self.type, self.formats, self.places, comma=self.decimal_comma)
 
 
 def _unique(columns: dict[str, Column]) -> dict[str, Column]:

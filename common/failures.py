@@ -44,9 +44,19 @@ DATABASES = ("duckdb", "_duckdb", "sqlite3")
 
 
 def print_no_traces() -> None:
-    """What fails beside the main line, in threads and while clearing away, is one line too."""
-    sys.unraisablehook = lambda found: _say(found.exc_type)
+    """What fails beside the main line, in threads and while clearing away, is one line too. A file
+    that is cleared away while the disk refuses is none: the main line says what the disk did."""
+    sys.unraisablehook = _say_unless_of_disk
     threading.excepthook = lambda found: _say(found.exc_type)
+
+
+def _say_unless_of_disk(found: "sys.UnraisableHookArgs") -> None:
+    if not _is_of_disk(found.exc_value):
+        _say(found.exc_type)
+
+
+def _is_of_disk(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in NEVER_BY_CHANCE
 
 
 def _say(kind: type[BaseException]) -> None:
@@ -88,7 +98,7 @@ def ours(error: Exception, where: str = "") -> MuaraError:
 def _disk_below(error: BaseException) -> OSError | None:
     """The refusal of the disk that a library made another error of."""
     while below := error.__cause__ or error.__context__:
-        if isinstance(below, OSError) and below.errno in NEVER_BY_CHANCE:
+        if isinstance(below, OSError) and _is_of_disk(below):
             return below
         error = below
     return None

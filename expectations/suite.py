@@ -328,13 +328,13 @@ def implied(stream: Stream) -> list[Rule]:
                     f"Isi kolom {name} dengan salah satu kode pada lembar “Daftar kode”.",
                 )
             )
-        elif column.type not in ("text", "json"):
+        elif column.type != "text":
             kind, remedy = _readable(column)
             rules.append(
                 _condition(
                     f"{column.name}_unreadable",
                     _unless_read(column.name, f"NOT {sent}"),
-                    f"does not read as {column.type}",
+                    f"does not read as {column.form}",
                     f"Isi kolom {name} tidak terbaca sebagai {kind}.",
                     remedy,
                 )
@@ -359,6 +359,8 @@ def _readable(column: Column) -> tuple[str, str]:
         case "timestamp":
             form = forms or str(moment)
             return "tanggal dan jam", f"Tulis waktu yang memang ada, dengan bentuk {form}."
+        case "json":
+            return "JSON", "Kirim JSON yang utuh, sesuai RFC 8259."
         case _:
             return "ya atau tidak", "Isi 1 untuk ya atau 0 untuk tidak."
 

@@ -37,7 +37,7 @@ def empty_warehouse() -> Path:
     in every process: only so can the surrogates of two homes be compared."""
     home = Path(tempfile.mkdtemp(prefix="mu-empty-")) / "var"
     atexit.register(shutil.rmtree, home.parent, ignore_errors=True)
-    write_whole(home / "secrets" / "pseudonym.key", "0" * 64)
+    write_whole(home / "secrets" / "pseudonym.key", "c1" * 32)
     settings = Settings(home=home, today=NIGHT)
     prepare(settings, load_sources(settings))
     return home

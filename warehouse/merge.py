@@ -10,9 +10,11 @@ from datetime import date
 from typing import Any
 
 import duckdb
+import ibis
 import ibis.expr.types as ir
+from ibis.backends.sql.datatypes import DuckDBType
 
-from common.errors import Imbalance, NightInPast
+from common.errors import DefinitionError, Imbalance, NightInPast
 from common.quoting import identifier, literal
 from warehouse.catalog import by_name, temporary
 from warehouse.tables import Table, tables
@@ -93,9 +95,28 @@ def apply_batch(
             columns += ["source", "stream"]
         else:
             expression = made
-        query = _sql(expression.select(*columns))
+        chosen = expression.select(*columns)
+        require_exact(tables()[name], chosen.schema())
+        query = _sql(chosen)
         is_own = expression is made
         _merge(connection, tables()[name], query, is_own, identity, batch_id, night, target)
+
+
+def require_exact(table: Table, made: ibis.Schema) -> None:
+    """Raises DefinitionError where the cast to a column's type would round a number or cut a time
+    off, instead of failing."""
+    for name, column in table.columns.items():
+        given, kept = made[name], DuckDBType.from_string(column.type)
+        rounds = given.is_floating() and not kept.is_floating()
+        if given.is_decimal() and not kept.is_floating():
+            rounds = given.scale > (kept.scale if kept.is_decimal() else 0)
+        if rounds or (given.is_timestamp() and kept.is_date()):
+            raise DefinitionError(
+                f"{given} would be rounded to {column.type}",
+                where=f"{table.name}.{name}",
+                next_step="declare the `places` of its column in source.yml, or round it where it "
+                "is conformed.",
+            )
 
 
 def _sql(expression: ir.Table) -> str:

@@ -210,7 +210,7 @@ def test_a_setting_that_is_nearly_one_is_refused(monkeypatch):
 
 def test_a_published_file_that_is_no_database(home):
     current = home / "published" / "current"
-    with pytest.raises(WarehouseFault, match="make night"):
+    with pytest.raises(WarehouseFault, match="muara night"):
         muara.connect()
     damage(current / "warehouse.duckdb", CANARY.encode() * 1000)
     with pytest.raises(WarehouseFault, match="muara publish") as raised:

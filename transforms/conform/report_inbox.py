@@ -16,6 +16,7 @@ import ibis.expr.types as ir
 from transforms import TableByName, now
 from transforms.conform import in_city
 from transforms.standardise.senders import email, phone
+from transforms.standardise.typed import clean, moment
 from warehouse.merge import Gathered
 
 STATES = {
@@ -101,7 +102,7 @@ def _history(rows: ir.Table) -> ir.Table:
     return steps.mutate(
         status_number=(steps.place + 1).cast("int32"),
         state=_mapped(steps.step["state"], STATES),
-        reached_at=steps.step["at"].try_cast("timestamp('UTC')").cast("timestamp"),
+        reached_at=moment(clean(steps.step["at"])),
     )
 
 

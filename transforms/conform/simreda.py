@@ -7,6 +7,7 @@ import ibis
 import ibis.expr.types as ir
 
 from transforms.conform import digits3, in_city, record_id, with_region
+from transforms.standardise.typed import degrees
 
 SOURCE = "simreda"
 
@@ -82,8 +83,7 @@ def _proposal(rows: ir.Table, table, level: str, parent: str | None) -> ir.Table
 
 
 def proposal_rw(rows: ir.Table, table) -> dict[str, ir.Table]:
-    latitude = rows.latitude_text.try_cast("float64")
-    longitude = rows.longitude_text.try_cast("float64")
+    latitude, longitude = degrees(rows.latitude_text), degrees(rows.longitude_text)
     placed = with_region(
         rows.mutate(
             rw=digits3(rows.rw),

@@ -6,6 +6,7 @@ from landing at any time.
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,10 +14,11 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
 
+from common import forms
 from common.definition import Column, Parsed, Stream
 
 SENT = "_sent"
-VERSION = sha256(Path(__file__).read_bytes()).hexdigest()
+VERSION = sha256(Path(__file__).read_bytes() + Path(forms.__file__).read_bytes()).hexdigest()
 """Another one whenever the rules below change."""
 
 
@@ -25,13 +27,34 @@ def try_strptime(text: str, fmt: str) -> dt.timestamp:  # type: ignore[empty-bod
     """DuckDB's own: NULL where the text does not fit the format."""
 
 
+@ibis.udf.scalar.builtin(name="try_strptime")
+def zoned_strptime(text: str, fmt: str) -> dt.Timestamp("UTC"):  # type: ignore[valid-type,empty-body]
+    """The same of a format with %z."""
+
+
+@ibis.udf.scalar.builtin
+def left(text: str, count: int) -> str:  # type: ignore[empty-body]
+    """DuckDB's own: the first characters; all but the last ones where the count is negative."""
+
+
+@ibis.udf.scalar.builtin
+def right(text: str, count: int) -> str:  # type: ignore[empty-body]
+    """DuckDB's own: the last characters."""
+
+
+@ibis.udf.scalar.builtin
+def json_valid(text: str) -> bool:  # type: ignore[empty-body]
+    """DuckDB's own."""
+
+
 @ibis.udf.scalar.builtin(name="trim")
 def trim_of(text: str, characters: str) -> str:  # type: ignore[empty-body]
     """DuckDB's own two-argument trim."""
 
 
+FIRST, LAST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)
+"""What an offset must not lead out of."""
 BLANKS = " \t\r\n\u00a0"
-NUMBER_WITH_COMMA = r"^-?[0-9]{1,3}(\.[0-9]{3})*(,[0-9]+)?$|^-?[0-9]+(,[0-9]+)?$"
 
 
 def clean(text: ir.StringValue) -> ir.StringValue:
@@ -84,48 +107,121 @@ def value(sent: ir.StringValue, column: Column) -> ir.Value:
     if column.values is not None:
         return text.cases(*column.values.items(), else_=ibis.null("string"))
     match column.type:
-        case "text" | "json":
+        case "text":
             return text
+        case "json":
+            return _only_json(text)
         case "integer":
-            number = text.try_cast("int64")
-            # DuckDB rounds 1.5 to 2; we do not.
-            whole = ~text.contains(".") | (text.try_cast("decimal(18, 4)") == number)
-            return whole.ifelse(number, ibis.null("int64"))
+            return integer(text)
         case "decimal":
-            number = _number(text, column)
-            # Up to 18 digits fit a machine word; reading 20 at once is a hundred times slower.
-            return ibis.coalesce(
-                number.try_cast("decimal(18, 4)").cast("decimal(20, 4)"),
-                number.try_cast("decimal(20, 4)"),
-            )
+            return decimal(text, column.places, comma=column.decimal_comma)
+        case "date" if not column.formats:
+            return day(text)
+        case "timestamp" if not column.formats:
+            return moment(text)
         case "date":
-            return _moment(text, column).try_cast("date")
+            return _as_declared(text, column.formats).cast("date")
         case "timestamp":
-            return _moment(text, column)
+            return _as_declared(text, column.formats)
         case "boolean":
-            return text.lower().cases(
-                ("1", True), ("true", True), ("t", True),
-                ("0", False), ("false", False), ("f", False),
-                else_=ibis.null("boolean"),
-            )  # fmt: skip
+            return text.lower().cases(*forms.BOOLEANS.items(), else_=ibis.null("boolean"))
 
 
-def _number(text: ir.StringValue, column: Column) -> ir.StringValue:
-    if not column.decimal_comma:
-        return text
-    plain = text.replace(".", "").replace(",", ".")
-    return text.re_search(NUMBER_WITH_COMMA).ifelse(plain, ibis.null("string"))
+def _matches(text: ir.StringValue, pattern: str) -> ir.BooleanValue:
+    return text.re_search(f"^(?:{pattern})$")
 
 
-def _moment(text: ir.StringValue, column: Column) -> ir.TimestampValue:
-    """UTC where the text carries an offset; local wall time where it carries none."""
-    if not column.formats:
-        # Our sessions run in UTC, so a text without an offset keeps its wall time. Most have none,
-        # and reading them as such is four times cheaper.
-        has_none = (text.length() == 10) | ((text.length() == 19) & (text.substr(16, 1) == ":"))
-        zoned = text.try_cast("timestamp('UTC')").cast("timestamp")
-        # "infinity" is a timestamp to DuckDB and to nobody who counts days.
-        is_dated = (text >= "0") & (text < ":")
-        moment = has_none.ifelse(text.try_cast("timestamp"), zoned)
-        return is_dated.ifelse(moment, ibis.null("timestamp"))
-    return ibis.coalesce(*(try_strptime(text, fmt) for fmt in column.formats))
+def _only_json(text: ir.StringValue) -> ir.StringValue:
+    """DuckDB's parser lets pass a comma before a bracket's end, NaN and Infinity (RFC 8259 does
+    not)."""
+    bare = text.re_replace(r'"(?:[^"\\\\]|\\\\.)*"', '""')
+    is_json = json_valid(text) & ~bare.lower().re_search(r"nan|inf|,\s*[\]}]")
+    return is_json.ifelse(text, ibis.null("string"))
+
+
+def integer(text: ir.StringValue) -> ir.IntegerValue:
+    """Digits, or a fraction of zeros; NULL for anything else and where 64 bits cannot hold it."""
+    number = text.try_cast("int64")
+    # Most are spelt as they are printed, and comparing is cheaper than matching.
+    is_plain = number.cast("string") == text
+    return (is_plain | _matches(text, forms.INTEGER)).ifelse(number, ibis.null("int64"))
+
+
+def decimal(text: ir.StringValue, places: int, *, comma: bool = False) -> ir.DecimalValue:
+    """DECIMAL(38, places), exact; NULL for what is no such number or does not fit."""
+    kind = f"decimal(38, {places})"
+    if comma:
+        plain = text.replace(".", "").replace(",", ".")
+        is_one = _matches(text, forms.decimal(places, comma=True))
+        text = is_one.ifelse(plain, ibis.null("string"))
+    # What fits a machine word is read a hundred times faster.
+    coarse = r"[+-]?[0-9]{1,14}" + forms.fraction(min(4, places))
+    fine = r"[+-]?[0-9]{1,8}" + forms.fraction(min(10, places))
+    return ibis.cases(
+        (_matches(text, coarse), text.try_cast("decimal(18, 4)").try_cast(kind)),
+        (_matches(text, fine), text.try_cast("decimal(18, 10)").try_cast(kind)),
+        (_matches(text, forms.decimal(places)), text.try_cast(kind)),
+        else_=ibis.null(kind),
+    )
+
+
+def degrees(text: ir.StringValue) -> ir.FloatingValue:
+    """A coordinate that a source keeps as text, in decimal degrees; NULL for any other text."""
+    number = text.try_cast("float64")
+    return _matches(text, forms.DEGREES).ifelse(number, ibis.null("float64"))
+
+
+def day(text: ir.StringValue) -> ir.DateValue:
+    """YYYY-MM-DD, also with the time 00:00:00 of a database that knows no days; NULL for anything
+    else and for no day of the calendar."""
+    date = text.try_cast("date")
+    # DuckDB reads more than the form, but prints only it: years of five digits need eleven.
+    is_day = (text.length() == 10) & (date.cast("string") == text)
+    return ibis.cases(
+        (is_day, date),
+        (_matches(text, forms.MIDNIGHT), text.substr(0, 10).try_cast("date")),
+        else_=ibis.null("date"),
+    )
+
+
+def moment(text: ir.StringValue) -> ir.TimestampValue:
+    """UTC where the text carries an offset; local wall time where it carries none; NULL for what is
+    no ISO 8601.
+
+    Without TIMESTAMPTZ: a zone's name in one row would shift later ones (DuckDB 1.5).
+    """
+    nothing = ibis.null("timestamp")
+    whole = text.try_cast("timestamp")
+    is_plain = (text.length() == 19) & (whole.cast("string") == text)
+    utc = ibis.cases(
+        (text.endswith("Z"), left(text, -1).rstrip().try_cast("timestamp")),
+        (left(right(text, 6), 1).isin(("+", "-")), _shifted(text, 6)),
+        (left(right(text, 5), 1).isin(("+", "-")), _shifted(text, 5)),
+        else_=_shifted(text, 3),
+    )
+    return ibis.cases(
+        (is_plain | _matches(text, forms.LOCAL), whole),
+        (_matches(text, forms.ZONED), utc.between(FIRST, LAST).ifelse(utc, nothing)),
+        else_=nothing,
+    )
+
+
+def _shifted(text: ir.StringValue, end: int) -> ir.TimestampValue:
+    """UTC by an offset of so many characters: +07:00, +0700 or +07."""
+    offset = right(text, end - 1)
+    minutes = left(offset, 2).try_cast("int64") * 60
+    if end > 3:
+        minutes = minutes + right(text, 2).try_cast("int64")
+    ahead = (left(right(text, end), 1) == "-").ifelse(-minutes, minutes)
+    return left(text, -end).rstrip().try_cast("timestamp") - ahead.as_interval("m")
+
+
+def _as_declared(text: ir.StringValue, formats: tuple[str, ...]) -> ir.TimestampValue:
+    """By the declared formats; NULL where none fits, or where two do and do not agree."""
+    read = []
+    for form in formats:
+        zoned = zoned_strptime(text, form).cast("timestamp")
+        moment = zoned if "%z" in form else try_strptime(text, form)
+        read.append(_matches(text, forms.of_format(form)).ifelse(moment, ibis.null("timestamp")))
+    first, last = ibis.least(*read), ibis.greatest(*read)
+    return (first == last).ifelse(first, ibis.null("timestamp"))
