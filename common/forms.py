@@ -29,6 +29,10 @@ def fraction(places: int, point: str = r"\.") -> str:
     return rf"({point}[0-9]{{1,{places}}}0*)?" if places else rf"({point}0+)?"
 
 
+SCIENTIFIC = r"[+-]?[0-9](\.[0-9]+)?[eE][+-]?[0-9]{1,2}"
+"""As databases print floating-point numbers that are very small or large."""
+
+
 def decimal(places: int, *, comma: bool = False) -> str:
     """1234.5 or .5; with `comma` 1.234,5 or 1234,5, whose points stand before three digits each."""
     if comma:

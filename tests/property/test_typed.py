@@ -4,7 +4,7 @@ batch (`make soak`: 100,000 texts of each type)."""
 import json
 import random
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Context
 
 import ibis
 import pytest
@@ -14,6 +14,7 @@ from common.settings import Settings
 from transforms.standardise.typed import value
 from warehouse.catalog import open_duckdb
 
+CONTEXT = Context(prec=200)
 FEW, MANY, ALONE = 4_000, 100_000, 150
 ALPHABET = "0123456789+-./,:TZ eExX_'\u00a0\u0663\uff11aAmMpP()"
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -61,6 +62,19 @@ def integer(text):
 
 def decimal(places, comma=False):
     def parse(text):
+        mantissa, letter, power = unsigned(text).replace("E", "e").partition("e")
+        if letter:
+            first, point, fraction = mantissa.partition(".")
+            size = unsigned(power)
+            if comma or not (digits(first) and len(first) == 1 and digits(size) and len(size) < 3):
+                return None
+            if point and not digits(fraction):
+                return None
+            if len(fraction.rstrip("0")) - int(power) > places:
+                return None
+            if first.strip("0") + fraction.strip("0") and int(power) >= 38 - places:
+                return None
+            return CONTEXT.create_decimal(text)
         whole, point, fraction = unsigned(text).partition("," if comma else ".")
         if comma and "." in whole:
             first, *groups = whole.split(".")
@@ -75,7 +89,7 @@ def decimal(places, comma=False):
             return None
         if len(fraction.rstrip("0")) > places or len(whole.lstrip("0")) > 38 - places:
             return None
-        number = Decimal(f"{whole or 0}.{fraction or 0}")
+        number = CONTEXT.create_decimal(f"{whole or 0}.{fraction or 0}")
         return number.copy_negate() if text[0] == "-" else number
 
     return parse
@@ -204,6 +218,8 @@ def only_json(text):
 
 
 def number(chance):
+    if chance.random() < 0.2:
+        return repr(chance.random() * 10 ** chance.randint(-22, 25))
     spelt = str(chance.randint(0, 10 ** chance.randint(1, 20)))
     return (
         spelt

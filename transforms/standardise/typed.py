@@ -157,12 +157,17 @@ def decimal(text: ir.StringValue, places: int, *, comma: bool = False) -> ir.Dec
     # What fits a machine word is read a hundred times faster.
     coarse = r"[+-]?[0-9]{1,14}" + forms.fraction(min(4, places))
     fine = r"[+-]?[0-9]{1,8}" + forms.fraction(min(10, places))
-    return ibis.cases(
+    branches = [
         (_matches(text, coarse), text.try_cast("decimal(18, 4)").try_cast(kind)),
         (_matches(text, fine), text.try_cast("decimal(18, 10)").try_cast(kind)),
         (_matches(text, forms.decimal(places)), text.try_cast(kind)),
-        else_=ibis.null(kind),
-    )
+    ]
+    if not comma:
+        behind = text.re_extract(r"\.([0-9]*?)0*[eE]", 1).length()
+        power = text.re_extract(r"[eE]([+-]?[0-9]+)$", 1).try_cast("int64")
+        is_exact = _matches(text, forms.SCIENTIFIC) & (behind - power <= places)
+        branches.append((is_exact, text.try_cast(kind)))
+    return ibis.cases(*branches, else_=ibis.null(kind))
 
 
 def degrees(text: ir.StringValue) -> ir.FloatingValue:
