@@ -156,12 +156,8 @@ def _in_file(
             connection.execute("DETACH looked_at")
     elif kind in ("parquet", "csv"):
         rows, dataset = f"read_parquet({literal(path)})", path.name.partition(".")[0]
-        if kind == "csv":  # read once: each reading of it holds tens of megabytes
-            rows = "delivered"
-            connection.execute(
-                f"CREATE OR REPLACE TEMP TABLE {rows} AS "
-                f"FROM read_csv({literal(path)}, all_varchar = true, header = true)"
-            )
+        if kind == "csv":
+            rows = f"read_csv({literal(path)}, all_varchar = true, header = true)"
         found |= _in_columns(search, f"{place}#", rows, dataset, granted)
     elif path.name != "manifest.json":
         for texts in _batches([(place, path)]):
@@ -184,13 +180,14 @@ def _in_columns(
         return {f"{place} (no dataset of the contract)"}
     may_name = dict.fromkeys(names, False) if granted is None else granted[dataset]
     found = {f"{place}.{name} (not granted)" for name in names if name not in may_name}
-    asked = [
-        f"SELECT {literal(f'{place}.{name}')} AS place, CAST({identifier(name)} AS VARCHAR) "
-        f"AS value FROM {rows}"
+    # All cells in one pass: a reading per column holds tens of megabytes each.
+    asked = ", ".join(
+        f"{{place: {literal(f'{place}.{name}')}, value: CAST({identifier(name)} AS VARCHAR)}}"
         for name in names
         if not may_name.get(name)
-    ]
-    return found | (search.look(" UNION ALL ".join(asked), COLUMN_WORDS) if asked else set())
+    )
+    cells = f"SELECT unnest([{asked}], recursive := true) FROM {rows}"
+    return found | (search.look(cells, COLUMN_WORDS) if asked else set())
 
 
 def _numbers(path: Path) -> Iterator[str]:
@@ -355,8 +352,8 @@ def _found(rows: str, fewest: int, most: int) -> str:
                 FROM looked WHERE regexp_matches(value, {literal(TWO_WORDS)}))),
         candidate AS (
             SELECT place, 'number' AS kind,
-                substr(run, start, 16) AS value
-            FROM packed, unnest(range(1, length(run) - 14)) AS each(start)
+                unnest([substr(run, start, 16) FOR start IN range(1, length(run) - 14)]) AS value
+            FROM packed
             UNION ALL
             SELECT place, 'phone', {_phone("one")} FROM (
                 SELECT place, unnest(regexp_extract_all(value, {literal(phone)})) AS one

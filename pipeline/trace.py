@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from common.definition import Source, Stream, load_sources
 from common.errors import DefinitionError
+from common.keys import key_of
 from common.quoting import identifier, literal
 from common.settings import Settings
 from connectors.readers.files import kept_at, original
@@ -300,7 +301,8 @@ def _rows(
     keys: pa.Table,
 ) -> tuple[int, ...]:
     """The rows, from 1, whose key (the columns given) is the record's."""
-    text = " || '|' || ".join(identifier(name) for name in keys.column_names)
+    sent = {column.name: name for name, column in stream.columns.items()}
+    text = key_of(stream, lambda part: identifier(sent[part]))
     connection.register("keys", keys.append_column("_row", pa.array(range(1, len(keys) + 1))))
     found = connection.execute(
         f"SELECT _row FROM keys WHERE record_id(?, ?, {text}) = ? ORDER BY _row",

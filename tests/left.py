@@ -83,3 +83,14 @@ def _standing(connection: duckdb.DuckDBPyConnection, relation: str, values: set[
             [sorted(values)],
         ).fetchall()
     }
+
+
+def canaries(connection) -> tuple[set[str], list[str]]:
+    """Every NIK of the registry, and 500 names long enough not to be ordinary words."""
+    of_people = "FROM lake.core.person_identity"
+    niks = connection.execute(f"SELECT DISTINCT nik {of_people}").fetchall()
+    names = connection.execute(
+        f"SELECT DISTINCT person_name {of_people} WHERE length(person_name) >= 14 "
+        "ORDER BY hash(person_name) LIMIT 500"
+    ).fetchall()
+    return {nik for (nik,) in niks}, [name for (name,) in names]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 import duckdb
 
-from common import clock, scratch
+from common import clock, keys, scratch
 from common.definition import Source
 from common.errors import HomeFault, MuaraError, NightInPast, WarehouseBusy, WarehouseFault
 from common.extensions import load, may_skip_signatures
@@ -117,7 +117,7 @@ def open_duckdb(
     key = settings.pseudonym_key
     connection.execute("SET VARIABLE inner_key = ?", [f"{key}:inner"])
     connection.execute("SET VARIABLE outer_key = ?", [f"{key}:outer"])
-    connection.execute(KEYED_HASH)
+    connection.execute(KEYED_HASH + keys.MACROS)
     return connection
 
 

@@ -22,6 +22,7 @@ import duckdb
 
 from common.definition import Source, Stream
 from common.errors import DefinitionError, WarehouseBusy
+from common.keys import row_text
 from common.people import SELF, Speaking
 from common.quoting import identifier, json_key, literal
 from common.settings import Settings
@@ -529,11 +530,8 @@ def _rehashed(stream: Stream, place: Place, values: dict[str, str]) -> str:
         return "_row_hash"
 
     def hashed(value_of: dict[str, str]) -> str:
-        text = ", ".join(
-            f"coalesce({value_of.get(name, identifier(name))}, chr(30))"
-            for name in sorted(stream.names)
-        )
-        return f"row_hash(concat_ws(chr(31), {text}))"
+        cells = (value_of.get(name, identifier(name)) for name in sorted(stream.names))
+        return f"row_hash({row_text(cells)})"
 
     return f"CASE WHEN _row_hash = {hashed({})} THEN {hashed(values)} ELSE _row_hash END"
 

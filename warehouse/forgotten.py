@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import duckdb
 
 from common.definition import Source, Stream
+from common.keys import key_of
 from common.people import SELF, Speaking
 from common.quoting import identifier, literal
 from warehouse.speaking import (
@@ -122,17 +123,13 @@ def home_surrogate(household: str, name: str) -> str:
 
 
 def record_surrogate(source: Source, stream: Stream) -> str:
-    return _surrogate(source.name, stream.name, _key(stream))
+    return _surrogate(source.name, stream.name, key_of(stream))
 
 
 def value_surrogate(source: Source, stream: Stream, cell: str) -> str:
     """Of a value in its record."""
-    return _surrogate(source.name, stream.name, f"{_key(stream)} || '|' || {cell_of(cell)}")
+    return _surrogate(source.name, stream.name, f"{key_of(stream)} || '|' || {cell_of(cell)}")
 
 
 def _surrogate(source: str, stream: str, text: str) -> str:
     return f"record_id({literal(source)}, {literal(stream)}, {text})"
-
-
-def _key(stream: Stream) -> str:
-    return " || '|' || ".join(identifier(part) for part in stream.key)

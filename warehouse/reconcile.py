@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from common.keys import row_text
 from common.quoting import identifier, literal
 from common.settings import Settings
 from warehouse.catalog import write_row
@@ -223,9 +224,7 @@ def explain(area: Staging, will_come: str, known: Mapping[str, str] = {}) -> Non
     """
     cases = [f"WHEN {condition} THEN {literal(reason)}" for reason, condition in known.items()]
     others = f"CASE {' '.join(cases)} END" if cases else "NULL"
-    hashed = ", ".join(
-        f"coalesce(ours.{identifier(name)}, chr(30))" for name in sorted(area.stream.names)
-    )
+    hashed = row_text(f"ours.{identifier(name)}" for name in sorted(area.stream.names))
     gained = " AND ".join(
         f"(ours.{identifier(name)} IS NULL OR ours.{identifier(name)} = raw.{identifier(name)})"
         for name in area.stream.names
@@ -235,7 +234,7 @@ def explain(area: Staging, will_come: str, known: Mapping[str, str] = {}) -> Non
         CREATE TABLE finding AS
         WITH judged AS (
             SELECT difference.*, ours._row AS _row, coalesce(ours._origin, raw._origin) AS _origin,
-                row_hash(concat_ws(chr(31), {hashed})) <> ours._row_hash AS altered,
+                row_hash({hashed}) <> ours._row_hash AS altered,
                 {gained} AND ledger.definition_hash <> {literal(area.source.fingerprint)} AS gained,
                 {will_come} AS will_come, {others} AS known
             FROM difference

@@ -21,6 +21,7 @@ import pyarrow as pa
 from common import scratch
 from common.definition import Source, Stream
 from common.errors import Imbalance, WarehouseBusy
+from common.keys import key_of, row_text
 from common.quoting import identifier, json_key, literal
 from common.settings import Settings
 from warehouse import forgotten
@@ -184,14 +185,12 @@ def require_erasures_seen(area: Staging) -> None:
 
 
 def _row_hash(area: Staging) -> str:
-    # Unit and record separator: no value of an office's table contains them.
-    text = ", ".join(f"coalesce({identifier(name)}, chr(30))" for name in sorted(area.stream.names))
-    return f"row_hash(concat_ws(chr(31), {text}))"
+    return f"row_hash({row_text(map(identifier, sorted(area.stream.names)))})"
 
 
 def _key_id(area: Staging) -> str:
-    key = " || '|' || ".join(identifier(name) for name in area.stream.key)
-    return f"record_id({literal(area.source.name)}, {literal(area.stream.name)}, {key})"
+    source, stream = literal(area.source.name), literal(area.stream.name)
+    return f"record_id({source}, {stream}, {key_of(area.stream)})"
 
 
 def stage_own(area: Staging) -> int:

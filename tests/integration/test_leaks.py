@@ -125,3 +125,14 @@ def test_no_value_is_told(searched):
     assert not [
         one for one in (*searched[0], *searched[1]) for value in searched[2] if value in one
     ]
+
+
+def test_a_number_in_a_run_of_digits_without_end_is_found(first_night):
+    """As the bytes of a database file hold them; each window of it must not cost the whole run."""
+    with reading(first_night.settings) as connection:
+        (nik,) = connection.execute(ONE.format("nik")).fetchone()
+        connection.execute("SET memory_limit = '400MB'")
+        search = leaks.Search(connection)
+        for run in ("1" * 90_000, "1" * 70_000 + nik + "7" * 20_000):
+            found = search.look_at([("bytes", run)])
+            assert found == ({"bytes (number)"} if nik in run else set())

@@ -13,11 +13,12 @@ from common.log import configure
 from muara import cli
 from pipeline import leave
 from pipeline.link import link
-from pipeline.night import _canaries, audit_kept
+from pipeline.night import audit_kept
 from portal import accounts
 from portal.app import make_app
 from portal.desk import open_counts
 from tests.integration.conftest import PASSWORD
+from tests.left import canaries
 from transforms.identity import explanation
 from warehouse import audit, models
 from warehouse.audit import seals
@@ -509,7 +510,7 @@ def test_a_home_without_persons_says_so(first_night, tmp_path):
 
 def test_nobody_is_named_in_log_audit_answers_titles_or_addresses(desk_town, capfd):
     with reading(desk_town.settings) as connection:
-        niks, names = _canaries(connection)
+        niks, names = canaries(connection)
     with desk(desk_town) as sign_in:
         siti = sign_in("siti")
         texts = []

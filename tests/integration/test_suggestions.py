@@ -3,14 +3,14 @@
 import re
 
 from expectations.runner import validate
-from pipeline.night import _canaries
 from pipeline.suggestion import _past, suggest
+from tests.left import canaries
 from warehouse.catalog import reading
 
 
 def test_every_stream_gets_suggestions_that_hold_and_name_nobody(first_night):
     with reading(first_night.settings) as connection:
-        niks, names = _canaries(connection)
+        niks, names = canaries(connection)
     for source in first_night.sources.values():
         for stream in source.streams:
             found = suggest(first_night.settings, source, stream)

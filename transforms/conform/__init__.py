@@ -50,6 +50,16 @@ def record_id(source: str, stream: str, key: str) -> dt.uuid:  # type: ignore[em
     """Macro of the warehouse connection: the keyed surrogate of a record."""
 
 
+@ibis.udf.scalar.builtin
+def key_text(text: str) -> str:  # type: ignore[empty-body]
+    """Macro of the warehouse connection: a text as keys are spelt (`common.keys`)."""
+
+
+def record_of(source: str, stream: str, key: ir.Value) -> ir.UUIDValue:
+    """The record of that stream whose key, of one part, is this typed value."""
+    return record_id(source, stream, key_text(key.cast("string")))
+
+
 def in_city(latitude: ir.Value, longitude: ir.Value, value: ir.Value) -> ir.Value:
     """`value` where the point is on Java's side of the map at all, else NULL.
 

@@ -3,7 +3,7 @@
 import ibis
 import ibis.expr.types as ir
 
-from transforms.conform import record_id
+from transforms.conform import record_of
 from transforms.reporting import with_limit
 
 SOURCE = "brojol"
@@ -35,7 +35,7 @@ def certificate(rows: ir.Table, table) -> dict[str, ir.Table]:
     )
     return {
         "core.birth_certificate": rows.mutate(
-            birth_report_record_id=record_id(SOURCE, "birth_report", rows.report_id_sent),
+            birth_report_record_id=record_of(SOURCE, "birth_report", rows.report_id),
             is_late=late,
         ),
         "core.birth_certificate_identity": rows,

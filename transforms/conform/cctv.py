@@ -2,7 +2,7 @@
 
 import ibis.expr.types as ir
 
-from transforms.conform import in_city, record_id
+from transforms.conform import in_city, record_of
 
 SOURCE = "cctv"
 
@@ -20,7 +20,7 @@ def monitor(rows: ir.Table, table) -> dict[str, ir.Table]:
 def monitor_status(rows: ir.Table, table) -> dict[str, ir.Table]:
     return {
         "core.camera_status": rows.mutate(
-            camera_record_id=record_id(SOURCE, "monitor", rows.camera_number_sent)
+            camera_record_id=record_of(SOURCE, "monitor", rows.camera_number)
         )
     }
 

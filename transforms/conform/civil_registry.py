@@ -2,7 +2,7 @@
 
 import ibis.expr.types as ir
 
-from transforms.conform import digits3, record_id, with_region
+from transforms.conform import digits3, record_of, with_region
 
 SOURCE = "civil_registry"
 
@@ -24,7 +24,7 @@ def family(rows: ir.Table, table) -> dict[str, ir.Table]:
 def resident(rows: ir.Table, table) -> dict[str, ir.Table]:
     placed = _kelurahan(rows, table)
     person = placed.mutate(
-        household_record_id=record_id(SOURCE, "family", placed.household_number_sent),
+        household_record_id=record_of(SOURCE, "family", placed.household_number),
         has_birth_certificate=placed.has_birth_certificate == "yes",
     )
     return {"core.person": person, "core.person_identity": rows}

@@ -6,7 +6,7 @@ A proposal keeps its level; `parent_record_id` links it to the same proposal one
 import ibis
 import ibis.expr.types as ir
 
-from transforms.conform import digits3, in_city, record_id, with_region
+from transforms.conform import digits3, in_city, record_of, with_region
 from transforms.standardise.typed import degrees
 
 SOURCE = "simreda"
@@ -31,7 +31,7 @@ def activity(rows: ir.Table, table) -> dict[str, ir.Table]:
         "core.planning_item": rows.mutate(
             level=ibis.literal("kegiatan"),
             regulation=ibis.null("string"),
-            parent_record_id=record_id(SOURCE, "program", rows.program_number_sent),
+            parent_record_id=record_of(SOURCE, "program", rows.program_number),
         )
     }
 
@@ -39,8 +39,8 @@ def activity(rows: ir.Table, table) -> dict[str, ir.Table]:
 def rpjmd_program(rows: ir.Table, table) -> dict[str, ir.Table]:
     return {
         "core.programme": rows.mutate(
-            unit_record_id=record_id(SOURCE, "unit", rows.unit_number_sent),
-            planning_item_record_id=record_id(SOURCE, "program", rows.program_number_sent),
+            unit_record_id=record_of(SOURCE, "unit", rows.unit_number),
+            planning_item_record_id=record_of(SOURCE, "program", rows.program_number),
         )
     }
 
@@ -48,7 +48,7 @@ def rpjmd_program(rows: ir.Table, table) -> dict[str, ir.Table]:
 def rpjmd_indicator(rows: ir.Table, table) -> dict[str, ir.Table]:
     return {
         "core.indicator": rows.mutate(
-            programme_record_id=record_id(SOURCE, "rpjmd_program", rows.rpjmd_program_number_sent)
+            programme_record_id=record_of(SOURCE, "rpjmd_program", rows.rpjmd_program_number)
         )
     }
 
@@ -56,8 +56,8 @@ def rpjmd_indicator(rows: ir.Table, table) -> dict[str, ir.Table]:
 def rkpd_draft(rows: ir.Table, table) -> dict[str, ir.Table]:
     return {
         "core.yearly_plan": rows.mutate(
-            programme_record_id=record_id(SOURCE, "rpjmd_program", rows.rpjmd_program_number_sent),
-            planning_item_record_id=record_id(SOURCE, "program", rows.program_number_sent),
+            programme_record_id=record_of(SOURCE, "rpjmd_program", rows.rpjmd_program_number),
+            planning_item_record_id=record_of(SOURCE, "program", rows.program_number),
         )
     }
 
@@ -72,10 +72,10 @@ def _proposal(rows: ir.Table, table, level: str, parent: str | None) -> ir.Table
     }  # fmt: skip
     filled = rows.mutate(
         level=ibis.literal(level),
-        parent_record_id=record_id(SOURCE, parent, rows.parent_number_sent)
+        parent_record_id=record_of(SOURCE, parent, rows.parent_number)
         if parent
         else ibis.null("uuid"),
-        planning_item_record_id=record_id(SOURCE, "activity", rows.activity_number_sent),
+        planning_item_record_id=record_of(SOURCE, "activity", rows.activity_number),
     )
     return filled.mutate(
         **{name: ibis.null(kind) for name, kind in absent.items() if name not in filled.columns}
@@ -109,7 +109,7 @@ def proposal_kecamatan(rows: ir.Table, table) -> dict[str, ir.Table]:
 
 
 def proposal_city(rows: ir.Table, table) -> dict[str, ir.Table]:
-    linked = rows.mutate(unit_record_id=record_id(SOURCE, "unit", rows.unit_number_sent))
+    linked = rows.mutate(unit_record_id=record_of(SOURCE, "unit", rows.unit_number))
     return {"core.proposal": _proposal(linked, table, "kota", "proposal_kecamatan")}
 
 
