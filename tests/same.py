@@ -10,7 +10,7 @@ from warehouse.catalog import reading
 # What may differ between two runs over the same input: batch numbers, random ids, clock times.
 RUN_COLUMNS = {
     "batch_id", "closed_batch_id", "first_batch_id", "changed_batch_id", "_batch_id",
-    "quarantine_id",
+    "quarantine_id", "run",
 }  # fmt: skip
 # The account of attempts differs by nature: a killed night has more of them. What judged a batch
 # names the newest batches of the tables that its rules look at.
