@@ -21,14 +21,9 @@ from common.errors import (
     SourceUnavailable,
 )
 from connectors.readers.pull import Interval, Piece, Pull, Sums, keep_pace, note_shape
-from connectors.readers.sql import buckets
-from connectors.readers.sql.dialect import SourceColumn, Sqlite, SummingDialect, dialect_of
-from connectors.readers.sql.routes import DRIVER_ERRORS, Route, RouteBroken, route_of
-
-DENIED = ("password", "access denied", "permission denied", "authentication", "not authorized")
-GONE = ("no such table", "no such column", "doesn't exist", "does not exist", "unknown column")
-UNSEALED = ("certificate", "ssl error", "no such file or directory")
-SLOW = ("statement timeout", "max_statement_time", "maximum statement execution time")
+from connectors.readers.sql import buckets, families
+from connectors.readers.sql.dialect import Dialect, SourceColumn, Sqlite, SummingDialect, dialect_of
+from connectors.readers.sql.routes import DRIVER_ERRORS, Route, route_of
 
 
 def read(pull: Pull) -> Iterator[Piece]:
@@ -79,13 +74,18 @@ class Table:
         self.dialect = dialect_of(connection.dialect)
         self.route: Route = route_of(connection, self.dialect, pull.settings.batch_rows)
         self.connection = connection
-        declared = sa.inspect(connection).get_columns(access.table)
-        found = {one["name"]: SourceColumn(one["name"], one["type"]) for one in declared}
+        schema, table, declared = _placed(connection, self.dialect, access.table)
+        found = {one.name: one for one in declared}
         note_shape(pull, {name: column.declared for name, column in found.items()})
         self.columns = [found[name] for name in pull.stream.columns]
         ours = {column.name: sent for sent, column in pull.stream.columns.items()}
         self.key = [found[ours[part]] for part in pull.stream.key]
-        self.name = self.dialect.quote(access.table)
+        self.name = ".".join(self.dialect.quote(one) for one in (schema, table) if one is not None)
+        # The driver tells a missing right by its code, which not every route does.
+        first = self.dialect.as_text(self.columns[0])
+        connection.execution_options(no_parameters=True).exec_driver_sql(
+            f"SELECT {', '.join(self.texts.values()) or first} FROM {self.name} WHERE 1 = 0"
+        ).close()
 
     @property
     def texts(self) -> dict[str, str]:
@@ -96,11 +96,29 @@ class Table:
         return options.exec_driver_sql(statement).scalar_one()
 
 
+def _placed(
+    connection: sa.Connection, dialect: Dialect, name: str
+) -> tuple[str | None, str, list[SourceColumn]]:
+    """Schema, table and columns of a name such as `dukcapil.warga`; a table that is called so
+    itself, dot and all, comes first."""
+    try:
+        return None, name, dialect.columns(connection, name, None)
+    except (exc.NoSuchTableError, exc.DBAPIError):
+        if "." not in name:
+            raise
+    schema, _, table = name.partition(".")
+    return schema, table, dialect.columns(connection, table, schema)
+
+
 def _rows(pull: Pull, table: Table, condition: str) -> Iterator[Piece]:
     yield from paced(pull, table.route.rows(table.texts, f"{table.name}{condition}"))
     pull.announced = table.route.told
     if pull.extracted != pull.announced:
-        raise RouteBroken(f"the stream ended after {pull.extracted} rows")
+        raise SourceUnavailable(
+            f"the stream ended after {pull.extracted} of {pull.announced} rows",
+            where=pull.where,
+            next_step="the next run tries again.",
+        )
 
 
 def paced(pull: Pull, batches: Iterable[pa.RecordBatch]) -> Iterator[Piece]:
@@ -249,7 +267,7 @@ def session(pull: Pull) -> Iterator[Table]:
             where=pull.where,
             next_step="ask the owner where it went and correct `table` in source.yml.",
         ) from None
-    except pa.ArrowException:
+    except (pa.ArrowException, UnicodeDecodeError):
         raise SourceMalformed(
             "the database sent text that is not valid UTF-8, or a row of more than 4 MB",
             where=pull.where,
@@ -280,43 +298,66 @@ def _connect_arguments(pull: Pull) -> dict[str, Any]:
         case "postgresql":
             return {"connect_timeout": seconds, "client_encoding": "utf8"}
         case "mysql" | "mariadb":
-            return {"connect_timeout": seconds, "charset": "utf8mb4"}
+            password = sa.make_url(pull.url).password
+            # PyMySQL would send a text as Latin-1.
+            own = {"password": str(password).encode()} if password else {}
+            return {"connect_timeout": seconds, "charset": "utf8mb4", **own}
         case _:
             return {}
 
 
 def _translated(pull: Pull, error: Exception, seconds: int) -> SourceError:
-    cause = getattr(error, "orig", None) or error
-    text = str(cause).lower()
-    if sa.make_url(pull.url).query and any(sign in text for sign in UNSEALED):
-        return SourceDenied(
-            "no TLS connection with the certificates of the connection's URL",
-            where=pull.where,
-            next_step=f"check the certificate files of connection {pull.stream.connection} with "
-            "the owner.",
-        )
-    if any(sign in text for sign in DENIED):
-        return SourceDenied(
-            "the database refuses the user or password",
-            where=pull.where,
-            next_step=f"check connection {pull.stream.connection} with the owner.",
-        )
-    if any(sign in text for sign in GONE):
-        return SourceShapeChanged(
-            f"table {pull.access(SqlAccess).table} or one of its columns is gone",
-            where=pull.where,
-            next_step="ask the owner what changed and correct source.yml.",
-        )
-    if any(sign in text for sign in SLOW):
-        return SourceUnavailable(
-            f"a question took the database longer than {seconds} s",
-            where=pull.where,
-            next_step="ask the owner for a quieter hour, or set `statement_timeout_seconds` "
-            "in source.yml.",
-        )
-    return SourceUnavailable(
-        f"the database does not answer ({type(cause).__name__})",
-        where=pull.where,
-        next_step=f"check that the server of connection {pull.stream.connection} is up; the "
-        "next run tries again.",
+    family = families.family_of(error, has_tls=bool(sa.make_url(pull.url).query))
+    connection, where = pull.stream.connection, pull.where
+    match family:
+        case "certificate":
+            return SourceDenied(
+                "no TLS connection with the certificates of the connection's URL",
+                where=where,
+                next_step=f"check the certificate files of connection {connection} with the owner.",
+            )
+        case "login":
+            return SourceDenied(
+                "the database refuses the user or password",
+                where=where,
+                next_step=f"check connection {connection} with the owner.",
+            )
+        case "right":
+            return SourceDenied(
+                f"the user has no right to read {pull.access(SqlAccess).table}",
+                where=where,
+                next_step="ask the owner for SELECT on it: docs/adding-a-source.md, 'Rights'.",
+            )
+        case "database":
+            return SourceShapeChanged(
+                "there is no such database or schema",
+                where=where,
+                next_step=f"ask the owner where it went and correct connection {connection}.",
+            )
+        case "shape":
+            return SourceShapeChanged(
+                f"table {pull.access(SqlAccess).table}, one of its columns or what a view is made "
+                "of is gone",
+                where=where,
+                next_step="ask the owner what changed and correct source.yml.",
+            )
+        case "slow":
+            return SourceUnavailable(
+                f"a question took the database longer than {seconds} s",
+                where=where,
+                next_step="ask the owner for a quieter hour, or set `statement_timeout_seconds` "
+                "in source.yml.",
+            )
+        case "gone":
+            return SourceUnavailable(
+                f"the database does not answer ({families.told(error)})",
+                where=where,
+                next_step=f"check that the server of connection {connection} is up; the next run "
+                "tries again.",
+            )
+    return SourceMalformed(
+        f"the database's answer cannot be used ({families.told(error)})",
+        where=where,
+        next_step="look its error up and ask the owner; text that is in another encoding than the "
+        "database says is one cause.",
     )

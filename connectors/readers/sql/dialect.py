@@ -11,6 +11,7 @@ they are. Blanks that pad `char(n)` are not part of the value.
 """
 
 import hashlib
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 
 from common.quoting import identifier, literal
 
+NO_SUCH_TABLE = 1146
 BUCKET_BITS = 32
 CONTENT_BITS = 40
 BETWEEN, NOTHING = 31, 30
@@ -35,7 +37,8 @@ class SourceColumn:
     @property
     def kind(self) -> str:
         """The type's name in lower case, without length: `varchar`, `timestamp`, `bit`."""
-        return str(getattr(self.type, "__visit_name__", self.type)).lower()
+        name = str(getattr(self.type, "__visit_name__", self.type)).lower()
+        return re.split(r"[ (]", name, maxsplit=1)[0]
 
     @property
     def declared(self) -> str:
@@ -57,6 +60,13 @@ class Dialect:
 
     def literal(self, text: str) -> str:
         return literal(text)
+
+    def columns(
+        self, connection: sa.Connection, table: str, schema: str | None
+    ) -> list[SourceColumn]:
+        """The columns of a table or view, in its order. Raises NoSuchTableError."""
+        found = sa.inspect(connection).get_columns(table, schema)
+        return [SourceColumn(one["name"], one["type"]) for one in found]
 
     def as_text(self, column: SourceColumn) -> str:
         """SQL: the canonical text of a column, NULL where it is NULL."""
@@ -154,6 +164,10 @@ class Postgresql(SummingDialect):
 class Mariadb(SummingDialect):
     name = "mysql"
     binary = frozenset({"binary", "varbinary", "blob", "tinyblob", "mediumblob", "longblob"})
+    geometry = frozenset(
+        {"geometry", "point", "linestring", "polygon", "multipoint", "multilinestring",
+         "multipolygon", "geometrycollection", "geomcollection"}
+    )  # fmt: skip
     written = frozenset(
         {"char", "varchar", "text", "tinytext", "mediumtext", "longtext", "enum", "set", "json"}
     )
@@ -164,8 +178,25 @@ class Mariadb(SummingDialect):
     def literal(self, text: str) -> str:
         return literal(text.replace("\\", "\\\\"))
 
+    def columns(
+        self, connection: sa.Connection, table: str, schema: str | None
+    ) -> list[SourceColumn]:
+        """By a question that the right to SELECT allows, of views too; SQLAlchemy's needs more and
+        doubles a backtick in a name."""
+        name = ".".join(self.quote(part) for part in (schema, table) if part is not None)
+        options = connection.execution_options(no_parameters=True)
+        try:
+            found = options.exec_driver_sql(f"SHOW COLUMNS FROM {name}").all()
+        except sa.exc.ProgrammingError as error:
+            if error.orig is not None and error.orig.args[:1] == (NO_SUCH_TABLE,):
+                raise sa.exc.NoSuchTableError(table) from None
+            raise
+        return [SourceColumn(one[0], _text(one[1])) for one in found]
+
     def as_text(self, column: SourceColumn) -> str:
         name = self.quote(column.name)
+        if column.kind in self.geometry:
+            return f"ST_AsText({name})"
         if column.kind in self.written:
             return f"CONVERT({name} USING utf8mb4)"
         if column.kind in self.binary:
@@ -260,6 +291,10 @@ class Sqlite(SummingDialect):
         Row hashes have 40 bits: SQLite's sums end at 63, and 8 million rows must fit.
         """
         return int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[:digits], 16)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
 
 
 def dialect_of(dialect: sa.Dialect) -> Dialect:

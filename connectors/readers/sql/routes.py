@@ -8,6 +8,7 @@ All of them send the same SQL (see dialect.py), so they give the same texts.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from urllib.parse import quote
 
 import duckdb
 import pyarrow as pa
@@ -19,7 +20,6 @@ from common.quoting import literal
 from connectors.readers.sql.dialect import Dialect, Mariadb, Postgresql
 
 SCANNER = "postgres_scanner"
-COUNT = "muara_count"
 
 
 class RouteBroken(Exception):
@@ -45,17 +45,22 @@ class Route:
 
     def fetch(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
         """The batches, uncounted."""
+        for batch in self._batches(list(columns.values()), source):
+            yield batch.rename_columns(list(columns))
+
+    def _batches(self, texts: list[str], source: str) -> Iterator[pa.RecordBatch]:
+        """The batches, their columns in this order, under any names."""
         result = self.connection.execution_options(
             stream_results=True, max_row_buffer=self.batch_rows, no_parameters=True
-        ).exec_driver_sql(self._select(columns, source))
+        ).exec_driver_sql(self._select(texts, source))
         while rows := result.fetchmany(self.batch_rows):
-            yield pa.RecordBatch.from_arrays(
-                [_texts(values) for values in zip(*rows, strict=True)], names=list(columns)
-            )
+            columns = [_texts(values) for values in zip(*rows, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, names=list(map(str, range(len(columns)))))
 
-    def _select(self, columns: dict[str, str], source: str) -> str:
-        quote = self.dialect.quote
-        chosen = ", ".join(f"{text} AS {quote(name)}" for name, text in columns.items())
+    def _select(self, texts: list[str], source: str) -> str:
+        """Columns travel by their place: names of the source may differ in case only, which not
+        every program on the way sees."""
+        chosen = ", ".join(f"{text} AS c{place}" for place, text in enumerate(texts))
         return f"SELECT {chosen} FROM {source}"
 
     def _count(self, source: str) -> int:
@@ -66,7 +71,7 @@ class Route:
 class PostgresScanner(Route):
     """DuckDB's scanner of PostgreSQL, on a connection of its own that shares our snapshot."""
 
-    def fetch(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
+    def _batches(self, texts: list[str], source: str) -> Iterator[pa.RecordBatch]:
         assert isinstance(self.dialect, Postgresql)
         options = self.connection.execution_options(no_parameters=True)
         snapshot = options.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
@@ -76,16 +81,13 @@ class PostgresScanner(Route):
                 *self.dialect.settings(self.connection.info["seconds"]),
             ]
         )
-        url = self.connection.engine.url.set(drivername="postgresql").update_query_dict(
-            {"client_encoding": "UTF8"}
-        )
-        address = literal(url.render_as_string(hide_password=False))
+        address = literal(_as_keywords(self.connection.engine.url))
         with _scanner() as scanner:
             try:
                 scanner.execute(f"ATTACH {address} AS source (TYPE postgres, READ_ONLY)")
                 scanner.execute(f"BEGIN; CALL postgres_execute('source', {literal(guest)})")
                 yield from scanner.execute(
-                    "FROM postgres_query('source', ?)", [self._select(columns, source)]
+                    "FROM postgres_query('source', ?)", [self._select(texts, source)]
                 ).to_arrow_reader(self.batch_rows)
             except (duckdb.Error, pa.ArrowException) as error:
                 raise RouteBroken(str(error)) from None
@@ -112,24 +114,22 @@ class Connectorx(Route):
     def rows(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
         self.told = -1
         count = f"CAST((SELECT count(*) FROM {source}) AS CHAR)"
-        for batch in self.fetch({**columns, COUNT: count}, source):
+        for batch in self._batches([*columns.values(), count], source):
             if batch.num_rows:
-                self.told = int(batch.column(COUNT)[0].as_py())
-            yield batch.drop_columns([COUNT])
+                self.told = int(batch.column(len(columns))[0].as_py())
+            yield batch.select(range(len(columns))).rename_columns(list(columns))
         if self.told < 0:  # no row came, and so no count: is there really none?
             self.told = self._count(source)
 
-    def fetch(self, columns: dict[str, str], source: str) -> Iterator[pa.RecordBatch]:
+    def _batches(self, texts: list[str], source: str) -> Iterator[pa.RecordBatch]:
         import connectorx
 
         assert isinstance(self.dialect, Mariadb)
-        # A tunnel ends on the loopback too: the server's own socket must not be looked for here.
-        url = self.connection.engine.url.set(drivername="mysql", query={"prefer_socket": "false"})
         limit = self.connection.info["seconds"]
         try:
             yield from connectorx.read_sql(
-                url.render_as_string(hide_password=False),
-                self._select(columns, source),
+                _escaped(self.connection.engine.url),
+                self._select(texts, source),
                 return_type="arrow_stream",
                 protocol="text",
                 batch_size=self.batch_rows,
@@ -145,6 +145,28 @@ class Connectorx(Route):
             if type(error).__name__ == "PanicException":
                 raise RouteBroken(str(error)) from None
             raise
+
+
+def _as_keywords(url: sa.URL) -> str:
+    """The address as libpq reads it whatever is in a password: in a URL a blank would end it."""
+    facts = {
+        "host": url.host, "port": url.port, "user": url.username, "password": url.password,
+        "dbname": url.database, **url.query, "client_encoding": "UTF8",
+    }  # fmt: skip
+    return " ".join(
+        "{}='{}'".format(name, str(value).replace("\\", "\\\\").replace("'", "\\'"))
+        for name, value in facts.items()
+        if value is not None
+    )
+
+
+def _escaped(url: sa.URL) -> str:
+    """The address as a URL in which every odd character is escaped. A tunnel ends on the loopback
+    too: the server's own socket must not be looked for here."""
+    login = ":".join(quote(one, safe="") for one in (url.username, url.password) if one)
+    host = f"[{url.host}]" if ":" in (url.host or "") else url.host
+    port = f":{url.port}" if url.port else ""
+    return f"mysql://{login}@{host}{port}/{quote(url.database or '', safe='')}?prefer_socket=false"
 
 
 def route_of(connection: sa.Connection, dialect: Dialect, batch_rows: int) -> Route:
