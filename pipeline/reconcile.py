@@ -22,6 +22,7 @@ from connectors.readers import Progress, Pull, Sums, differing
 from connectors.readers.sql.difference import bits_for, moved
 from pipeline.progress import overlap_of, progress_of
 from pipeline.sync import own_errors, require_open_hours
+from transforms.standardise.typed import moment_in
 from warehouse import reconcile as account
 from warehouse import staging
 from warehouse.catalog import require_night, transaction
@@ -125,13 +126,10 @@ def _from_the_cursor_on(stream: Stream, progress: Progress) -> str:
         return "_there IS NOT NULL"
     low = progress.covered_until - overlap_of(stream)
     sent = f"raw.{identifier(stream.columns[stream.cursor.column].name)}"
-    if stream.read.reader == "sql":
-        stamp, unstamped = f"TRY_CAST({sent} AS TIMESTAMP)", f"{sent} IS NULL OR "
-    else:
-        stamp, unstamped = f"CAST(TRY_CAST({sent} AS TIMESTAMPTZ) AS TIMESTAMP)", ""
-    return (
-        f"_there IS NOT NULL AND ({unstamped}coalesce({stamp} >= TIMESTAMP {literal(low)}, false))"
-    )
+    is_new = f"coalesce({moment_in(sent)} >= TIMESTAMP {literal(low)}, false)"
+    if stream.read.reader == "sql":  # a zero date is no stamp
+        is_new = f"({sent} IS NULL OR starts_with({sent}, '0000-00-00') OR {is_new})"
+    return f"_there IS NOT NULL AND {is_new}"
 
 
 def _in_moved_buckets(pull: Pull, area: staging.Staging, progress: Progress) -> str:

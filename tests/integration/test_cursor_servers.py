@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
+from common.errors import DefinitionError
 from connectors.readers import Interval, Progress, sql
 from tests.tables import pull_of, rows_of, source_of
 
@@ -70,3 +71,32 @@ def test_a_cursor_with_a_time_zone_is_in_utc_whatever_the_server_thinks(
         assert rows_of(pull) == [("1", "2026-01-05 00:30:00+00", "2026-01-05 00:30:00")]
         now = datetime.now(local).replace(tzinfo=None)
         assert abs(pull.interval.high - now) < timedelta(minutes=5), "the clock of the stamps"
+
+
+@pytest.mark.parametrize("kind", ["varchar(20)", "char(10)", "integer", "decimal(20,0)"])
+def test_a_column_that_sorts_by_spelling_is_no_cursor(empty_database, kind, tmp_path):
+    """Texts such as 31/12/2025 come after 01/01/2026: what is later would never be read."""
+    value = "'31/12/2025'" if "char" in kind else "20251231"
+    with sa.create_engine(empty_database).begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE t (id integer PRIMARY KEY, at {kind})")
+        connection.exec_driver_sql(f"INSERT INTO t VALUES (1, {value})")
+    source = source_of("t", {"id": {}, "at": {}}, strategy="cursor", cursor={"column": "at"})
+    for progress in (None, Progress(asked=Interval(LONG_AGO, AHEAD))):
+        with pytest.raises(DefinitionError, match="does not sort as time does"):
+            rows_of(pull_of(empty_database, source, tmp_path, progress))
+
+
+def test_a_zero_stamp_is_none(mariadb_server, tmp_path):
+    """Such rows are read every night, and by no stretch."""
+    url = mariadb_server.create_database(f"stretch_{next(NUMBERS)}")
+    with sa.create_engine(url).begin() as connection:
+        for statement in (
+            "SET sql_mode = ''", "CREATE TABLE t (id int PRIMARY KEY, at datetime NOT NULL)",
+            "INSERT INTO t VALUES (1, '0000-00-00 00:00:00'), (2, '2026-01-05 00:00:00')",
+        ):  # fmt: skip
+            connection.exec_driver_sql(statement)
+    source = source_of("t", {"id": {}, "at": {}}, strategy="cursor", cursor={"column": "at"})
+    covered = Progress(covered_until=datetime(2026, 3, 1))
+    assert [row[0] for row in rows_of(pull_of(url, source, tmp_path, covered))] == ["1"]
+    asked = Progress(asked=Interval(LONG_AGO, AHEAD))
+    assert [row[0] for row in rows_of(pull_of(url, source, tmp_path, asked))] == ["2"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.types as ir
+from sqlglot import exp, parse_one
 
 from common import forms
 from common.definition import Column, Parsed, Stream
@@ -209,6 +210,16 @@ def moment(text: ir.StringValue) -> ir.TimestampValue:
         (_matches(text, forms.ZONED), utc.between(FIRST, LAST).ifelse(utc, nothing)),
         else_=nothing,
     )
+
+
+def moment_in(cell: str) -> str:
+    """The same as SQL, of the text that the SQL `cell` gives."""
+    column = ibis.table({"text": "string"}, name="one").text
+    made = ibis.to_sql(column.as_table().select(moment=moment(clean(column))), dialect="duckdb")
+    found = parse_one(str(made), dialect="duckdb").expressions[0].this
+    given = parse_one(cell, dialect="duckdb")
+    replaced = found.transform(lambda node: given.copy() if isinstance(node, exp.Column) else node)
+    return str(replaced.sql("duckdb"))
 
 
 def _shifted(text: ir.StringValue, end: int) -> ir.TimestampValue:

@@ -14,6 +14,7 @@ from sqlalchemy import exc
 from common import clock
 from common.access import SqlAccess
 from common.errors import (
+    DefinitionError,
     SourceDenied,
     SourceError,
     SourceMalformed,
@@ -146,7 +147,8 @@ def _since(pull: Pull, table: Table) -> str:
     if not stretch.low:
         return ""
     name = table.dialect.quote(rule.column)
-    return f" WHERE {name} >= {table.dialect.literal(_moment(stretch.low))} OR {name} IS NULL"
+    since = f"{name} >= {table.dialect.literal(_moment(stretch.low))}"
+    return f" WHERE {since} OR {table.dialect.unstamped(name)}"
 
 
 def _within(pull: Pull, table: Table, stretch: Interval) -> str:
@@ -154,6 +156,7 @@ def _within(pull: Pull, table: Table, stretch: Interval) -> str:
     assert rule is not None
     name, literal = table.dialect.quote(rule.column), table.dialect.literal
     bounds = [f"{name} < {literal(_moment(stretch.high))}"]
+    bounds.append(f"NOT {table.dialect.unstamped(name)}")
     if stretch.low:
         bounds.append(f"{name} >= {literal(_moment(stretch.low))}")
     return f" WHERE {' AND '.join(bounds)}"
@@ -164,11 +167,27 @@ def _now(pull: Pull, table: Table) -> datetime:
     the machine's (then stamps and clock would not belong together)."""
     rule = pull.stream.cursor
     assert rule is not None
+    cursor = next(one for one in table.columns if one.name == rule.column)
+    _require_order(pull, table, cursor)
     midnight = datetime.combine(clock.today(pull.settings), datetime.min.time())
-    asking = table.dialect.now(next(one for one in table.columns if one.name == rule.column))
+    asking = table.dialect.now(cursor)
     if asking is None or clock.is_set(pull.settings):
         return midnight
     return datetime.fromisoformat(str(table.scalar(f"SELECT {asking}")))
+
+
+def _require_order(pull: Pull, table: Table, cursor: SourceColumn) -> None:
+    """Raises DefinitionError where the column sorts by spelling: later rows would never be read."""
+    sign = table.dialect.disordered(cursor, table.name)
+    options = table.connection.execution_options(no_parameters=True)
+    if sign is None or (sign and options.exec_driver_sql(sign).first() is None):
+        return
+    raise DefinitionError(
+        f"the cursor's column {cursor.name} ({cursor.declared}) does not sort as time does",
+        where=pull.where,
+        next_step="choose a column of type date or timestamp, or strategy `checksum` or "
+        "`snapshot`.",
+    )
 
 
 def _moment(at: datetime) -> str:

@@ -21,6 +21,10 @@ import sqlalchemy as sa
 from common.quoting import identifier, literal
 
 NO_SUCH_TABLE = 1146
+TIMES = frozenset(
+    {"date", "datetime", "timestamp", "timestamptz", "datetime2", "smalldatetime", "datetimeoffset"}
+)
+"""Kinds of columns that sort as time does."""
 BUCKET_BITS = 32
 CONTENT_BITS = 40
 BETWEEN, NOTHING = 31, 30
@@ -79,6 +83,15 @@ class Dialect:
     def now(self, cursor: SourceColumn) -> str | None:
         """SQL: the source's own clock, as the column's kind of text; None where it has none."""
         return None
+
+    def unstamped(self, name: str) -> str:
+        """SQL: a column of type date or timestamp that says no time."""
+        return f"{name} IS NULL"
+
+    def disordered(self, cursor: SourceColumn, table: str) -> str | None:
+        """Why the values of a cursor's column do not sort as time does: SQL of a row that shows
+        it, '' where its type says so already, None where they do."""
+        return None if cursor.kind in TIMES else ""
 
 
 class SummingDialect(Dialect, ABC):
@@ -242,6 +255,10 @@ class Mariadb(SummingDialect):
     def now(self, cursor: SourceColumn) -> str:
         return "DATE_FORMAT(NOW(), '%Y-%m-%d %H:%i:%s')"
 
+    def unstamped(self, name: str) -> str:
+        """A zero date is none."""
+        return f"({name} IS NULL OR {name} = 0)"
+
 
 class Mysql(Mariadb):
     """MySQL itself; the same but for the name of its time limit."""
@@ -266,6 +283,15 @@ class Sqlite(SummingDialect):
 
     def guest(self, seconds: int) -> list[str]:
         return ["PRAGMA query_only = ON", "BEGIN"]
+
+    def disordered(self, cursor: SourceColumn, table: str) -> str | None:
+        """It has no type of time: texts that begin as ISO 8601 does sort as time does."""
+        name = self.quote(cursor.name)
+        iso = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*"
+        return (
+            f"SELECT 1 FROM {table} WHERE {name} IS NOT NULL AND NOT (typeof({name}) = 'text' "
+            f"AND {name} GLOB '{iso}') LIMIT 1"
+        )
 
     def bucket(self, key: str) -> str:
         return f"muara_hash({key}, 8)"
