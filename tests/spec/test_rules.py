@@ -104,7 +104,7 @@ def sent_of(column, value: str) -> str:
     if column.formats:
         return date(2020, 2, 1).strftime(column.formats[0])
     return {"integer": "7", "decimal": "7", "boolean": "1", "date": "2020-02-01",
-            "timestamp": "2020-02-01 10:00:00"}.get(column.type, value)  # fmt: skip
+            "timestamp": "2020-02-01 10:00:00", "json": "{}"}.get(column.type, value)  # fmt: skip
 
 
 @pytest.mark.parametrize(("source", "stream"), STREAMS, ids=IDS)
