@@ -171,7 +171,10 @@ def _worked_in(stream: CommentedMap, own: Stream, difference: Difference) -> str
             _rename(columns, drift.column, drift.likely)
             if own.cursor and own.cursor.column == drift.column:
                 stream["cursor"]["column"] = _quoted(drift.likely)
-            return f"renamed, likely: {drift.column} is {drift.likely}{used}"
+            return f"renamed, likely: {drift.column} is {drift.likely} ({drift.why}){used}"
+        case "missing" if drift.candidates:
+            candidates = " or ".join(drift.candidates)
+            return f"decide: gone, and may now be {candidates}: {drift.column}{used}"
         case "missing":
             bears = own.columns[drift.column].name in own.key or (
                 own.cursor and own.cursor.column == drift.column

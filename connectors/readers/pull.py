@@ -166,8 +166,7 @@ def note_shape(pull: Pull, shape: Shape) -> None:
     if not gone:
         pull.shape = (pull.shape or {}) | shape
         return
-    told = (f"{one.column} (likely now {one.likely})" if one.likely else one.column for one in gone)
-    parts = [f"column(s) gone: {', '.join(told)}"]
+    parts = [f"column(s) gone: {', '.join(map(_told, gone))}"]
     if new := [one.column for one in found if one.kind == "new"]:
         parts.append(f"column(s) never declared: {', '.join(map(repr, new))}")
     raise SourceShapeChanged(
@@ -176,3 +175,11 @@ def note_shape(pull: Pull, shape: Shape) -> None:
         next_step="ask the owner what changed, and review what "
         f"`muara check {pull.source.name} --propose` writes.",
     )
+
+
+def _told(gone: Drift) -> str:
+    if gone.likely:
+        return f"{gone.column} (likely now {gone.likely})"
+    if gone.candidates:
+        return f"{gone.column} (perhaps now {' or '.join(gone.candidates)})"
+    return gone.column

@@ -56,9 +56,9 @@ def test_the_steps_lead_to_landed_rows_without_a_line_of_python(tmp_path, monkey
     names = ("extracted", "inserted", "flagged", "quarantined")
     assert [account[name] for name in names] == [4, 3, 1, 1]
     assert reader.types(rows) == [
-        {"park_number": 1, "park_name": "Taman Melati", "area_m2": "1250.5000",
+        {"park_number": 1, "park_name": "Taman Melati", "area_m2": "1250.50",
          "opened_date": "1995-08-17", "condition": "good"},
-        {"park_number": 2, "park_name": "Taman Kenanga", "area_m2": "830.0000",
+        {"park_number": 2, "park_name": "Taman Kenanga", "area_m2": "830.00",
          "opened_date": None, "condition": "worn"},
         {"park_number": 3, "park_name": "Taman Cempaka", "area_m2": None,
          "opened_date": "2012-03-01", "condition": "broken"},

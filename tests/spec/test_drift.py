@@ -126,7 +126,8 @@ def test_a_renamed_column_is_found_by_its_type_and_place_and_the_proposal_loads(
     proposed = cameras.propose()
     changed = [line for line in proposed.diff.splitlines() if line[:2] in ("- ", "+ ")]
     assert changed == [
-        "+      # renamed, likely: Owner is Pemilik, used by core.camera.owner_agency_code",
+        "+      # renamed, likely: Owner is Pemilik (the same type, the same place), "
+        "used by core.camera.owner_agency_code",
         "-      Owner: {name: owner_agency_code}",
         "+      Pemilik: {name: owner_agency_code}",
     ]
@@ -212,12 +213,19 @@ def test_a_retyped_column_that_no_longer_reads_stops_the_stream(cameras):
 
 
 def test_a_key_that_was_retyped_explains_why_all_rows_seem_to_vanish(cameras):
-    padded = TYPED.replace("Id INTEGER", "Id VARCHAR(4)")
-    cameras.alter("DROP TABLE Monitors", f"CREATE TABLE Monitors ({padded})")
-    cameras.hold(*((f"{number:04}", *rest) for number, *rest in FORTY))
+    texts = TYPED.replace("Id INTEGER", "Id VARCHAR(4)")
+    cameras.alter("DROP TABLE Monitors", f"CREATE TABLE Monitors ({texts})")
+    cameras.hold(*((f"{number + 4000}", *rest) for number, *rest in FORTY))
     with pytest.raises(TooManyDeletions):
         cameras.tomorrow()
     assert cameras.drifts() == [("retyped", "Id", None, 0, "stopped", "open")]
+
+
+def test_a_key_that_is_padded_from_now_on_is_the_same_key(cameras):
+    texts = TYPED.replace("Id INTEGER", "Id VARCHAR(4)")
+    cameras.alter("DROP TABLE Monitors", f"CREATE TABLE Monitors ({texts})")
+    cameras.hold(*((f"{number:04}", *rest) for number, *rest in FORTY))
+    assert cameras.tomorrow() == {"extracted": 40, "updated": 40}
 
 
 def test_a_code_never_seen_is_counted_and_told_only_when_short_and_frequent(cameras):
