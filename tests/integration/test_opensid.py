@@ -173,7 +173,7 @@ def test_the_later_form_is_reported_proposed_and_loads_when_the_proposal_is_adop
         ("retyped", "nik", None, "stopped"),
     ]
     assert village.rows("SELECT was_type, now_type FROM lake.ops.drift WHERE kind = 'retyped'") == [
-        ("decimal(16, 0)", "varchar(16)")
+        ("decimal(16,0)", "varchar(16)")
     ]
 
     proposed = proposal.propose(village.settings, village.source, lambda _: village.url)

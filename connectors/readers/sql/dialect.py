@@ -290,7 +290,7 @@ class Sqlite(SummingDialect):
         iso = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*"
         return (
             f"SELECT 1 FROM {table} WHERE {name} IS NOT NULL AND NOT (typeof({name}) = 'text' "
-            f"AND {name} GLOB '{iso}') LIMIT 1"
+            f"AND {name} GLOB {literal(iso)}) LIMIT 1"
         )
 
     def bucket(self, key: str) -> str:
